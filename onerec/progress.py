@@ -1,0 +1,63 @@
+"""progress.json of a step: how far it is, replaced atomically at most once a second.
+
+The runner and `status` read it; nothing else here depends on who does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+
+def write_json_atomically(path: Path, document: object) -> None:
+    """Write JSON so that a reader, or a crash, sees the old file or the new one; never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2, sort_keys=True, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power loss."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Progress:
+    """Counts `done` of `total` units of work and writes progress.json, with time left, as it goes.
+
+    `done` and `total` are in `unit` (steps, files, tensors); `eta_seconds` is the rest at the average rate so far.
+    """
+
+    def __init__(self, output_dir: Path, *, total: int, unit: str, start: int = 0) -> None:
+        self._path = output_dir / "progress.json"
+        self._total, self._unit, self._start = total, unit, start
+        self._began = time.monotonic()
+        self._written = 0.0
+
+    def update(self, done: int, *, eta_seconds: float | None = None, **figures: float | str | None) -> None:
+        """Tell that `done` units are finished; `figures` are shown beside the bar (loss, tokens_per_second)."""
+        now = time.monotonic()
+        if done < self._total and now - self._written < 1.0:
+            return
+        self._written = now
+        if eta_seconds is None and done > self._start:
+            eta_seconds = (now - self._began) / (done - self._start) * (self._total - done)
+        document = {
+            "done": done,
+            "total": self._total,
+            "unit": self._unit,
+            "eta_seconds": eta_seconds,
+            **figures,
+        }
+        write_json_atomically(self._path, document)

@@ -1,0 +1,1 @@
+"""The runner: a manifest compiled to exact commands, executed, watched and recorded."""
