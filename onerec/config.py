@@ -1,7 +1,7 @@
 """What one step is told: the sections that manifests are made of, and the config.json of every program.
 
-Only pydantic and the standard library, never torch, so that the runner can import it and answer fast. Sections check
-what they are given; they never fill in or change it.
+Only pydantic and the standard library, never torch, so that the runner can import it and answer fast. Sections
+check what they are given; they never fill in or change it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 FieldClass = Literal["result", "topology", "speed", "cosmetic"]
-"""What changing a key may change: numbers, the shape of the cluster, only the speed, or only what people see."""
+"""What changing a key may change: numbers, the shape of the cluster, only the speed, or only what is shown."""
 
 Topology = Field(json_schema_extra={"class": "topology"})
 Speed = Field(json_schema_extra={"class": "speed"})
@@ -34,7 +34,7 @@ NonNegativeFloat = Annotated[float, Field(ge=0)]
 class Section(BaseModel):
     """A frozen, strict table: unknown keys are errors and no value is converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 def class_of(section: type[BaseModel], key: str) -> FieldClass:
@@ -129,7 +129,7 @@ class Trainable(Section):
     start_optimize_embedding_index: NonNegativeInt | None = None
     """First row that trains with freeze_llm; default: the first itemic id."""
     allow_random_init_params: bool = False
-    """Accept a model folder in which parameters are missing; they start at random. False: that is an error."""
+    """Accept a model folder in which parameters are missing; they start at random. False: an error."""
 
 
 class Compute(Section):
@@ -189,7 +189,7 @@ class Duration(Section):
     max_steps: PositiveInt | None = None
     """Step at which the stage stops; default: at the end of the dataset's num_epochs."""
     packs_per_step: PositiveInt | None = None
-    """Packs of one optimizer step over all ranks; default: the number of ranks at the stage's start, recorded."""
+    """Packs of one optimizer step over all ranks; default: ranks at the stage's start, recorded."""
     seed: NonNegativeInt | None = None
     """Seed of this stage; default: the run's."""
 
@@ -206,9 +206,7 @@ class Training(Optim, Trainable, Compute, Checkpointing, Monitoring, Duration):
     @model_validator(mode="after")
     def _freezing_fits(self) -> Training:
         if self.start_optimize_embedding_index is not None and not self.freeze_llm:
-            raise ValueError(
-                "start_optimize_embedding_index needs freeze_llm = true; set it or remove the index"
-            )
+            raise ValueError("start_optimize_embedding_index needs freeze_llm = true; set it or remove it")
         return self
 
     @model_validator(mode="after")
@@ -269,9 +267,7 @@ class InitModel(Section):
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd; rotary embeddings need an even width")
         if self.tokenizer_dir is None and not self.corpus:
-            raise ValueError(
-                "the tokenizer needs a text: give corpus = [{ stage = ..., name = ... }] or tokenizer_dir"
-            )
+            raise ValueError("the tokenizer needs a text: give corpus = [{ stage, name }] or tokenizer_dir")
         return self
 
 
@@ -286,9 +282,6 @@ class ModelTest(Section):
     """Chat rows whose answers make the popularity model that the held-out loss is compared with."""
     max_new_tokens: PositiveInt = 32
     """Longest generation of a test case."""
-
-
-# ---- what each program reads -------------------------------------------------------------------------------------
 
 
 class BuildDataConfig(Section):

@@ -36,7 +36,7 @@ def sync_directory(folder: Path) -> None:
 class Progress:
     """Counts `done` of `total` units of work and writes progress.json, with time left, as it goes.
 
-    `done` and `total` are in `unit` (steps, files, tensors); `eta_seconds` is the rest at the average rate so far.
+    `done` and `total` are in `unit` (steps, files, tensors); `eta_seconds` is the rest at the average rate.
     """
 
     def __init__(self, output_dir: Path, *, total: int, unit: str, start: int = 0) -> None:
@@ -46,7 +46,7 @@ class Progress:
         self._written = 0.0
 
     def update(self, done: int, *, eta_seconds: float | None = None, **figures: float | str | None) -> None:
-        """Tell that `done` units are finished; `figures` are shown beside the bar (loss, tokens_per_second)."""
+        """Tell that `done` units are finished; `figures` stand beside the bar (loss, tokens_per_second)."""
         now = time.monotonic()
         if done < self._total and now - self._written < 1.0:
             return
