@@ -1,7 +1,7 @@
 """What one step is told: the sections that manifests are made of, and the config.json of every program.
 
-Only pydantic and the standard library, never torch, so that the runner can import it and answer fast. Sections
-check what they are given; they never fill in or change it.
+Only pydantic and the standard library, never torch, so that the runner can import it and answer fast.
+Sections check what they are given; they never fill in or change it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 FieldClass = Literal["result", "topology", "speed", "cosmetic"]
-"""What changing a key may change: numbers, the shape of the cluster, only the speed, or only what is shown."""
+"""What changing a key may change: numbers, the shape of the cluster, only speed, or only what is shown."""
 
 Topology = Field(json_schema_extra={"class": "topology"})
 Speed = Field(json_schema_extra={"class": "speed"})
