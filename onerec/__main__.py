@@ -1,0 +1,63 @@
+"""`python -m onerec CONFIG.json`: do the one step that the file describes, and write its result.json.
+
+Decides nothing about the step itself. Faults of people end with one message and their exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onerec.config import load_config
+from onerec.errors import OneRecError
+from onerec.progress import write_json_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAMS = {
+    "build_data": "onerec.build.data:build_data",
+    "init_model": "onerec.model.init:init_model",
+    "expand_vocab": "onerec.model.expand:expand_vocab",
+    "prepare": "onerec.data.prepare:prepare",
+    "train": "onerec.train.loop:train",
+    "convert": "onerec.convert:convert",
+    "test_model": "onerec.test_model:test_model",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the program of a config.json; returns the exit code."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m onerec CONFIG.json\n")
+        return 2
+    try:
+        config = load_config(Path(arguments[0]))
+        summary = _program(config.kind)(config)
+    except OneRecError as fault:
+        sys.stderr.write(f"error: {fault}\n")
+        if os.environ.get("RUNNER_TRACEBACK"):
+            traceback.print_exc()
+        return fault.exit_code
+    except (ValueError, FileNotFoundError) as fault:
+        traceback.print_exc()
+        sys.stderr.write(f"error: {fault}\n")
+        return 1
+    if int(os.environ.get("RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))) == 0:
+        attempt = int(os.environ.get("RUNNER_ATTEMPT", "0"))
+        write_json_atomically(Path(config.output_dir) / "result.json", {**summary, "attempt": attempt})
+    return 0
+
+
+def _program(kind: str) -> Callable[..., dict[str, object]]:
+    module, function = PROGRAMS[kind].split(":")
+    program: Callable[..., dict[str, object]] = getattr(importlib.import_module(module), function)
+    return program
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

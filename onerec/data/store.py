@@ -1,0 +1,173 @@
+"""The token store: one memory-mapped Arrow file per input file, and an index of all samples in arrays.
+
+`meta.json` names the index and the files and is replaced last, so a store is whole or it is the one before.
+Reading only; `prepare` writes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from onerec.data.label import Int32Array
+from onerec.errors import DataError
+
+FORMAT = 1
+OPEN_FILES = 256
+INDEX_ARRAYS = ("lengths", "trained", "sources", "file_starts")
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """Every path of a prepared dataset's folder."""
+
+    root: Path
+
+    @property
+    def meta(self) -> Path:
+        """What the store is made of; there is a store when it is there."""
+        return self.root / "meta.json"
+
+    @property
+    def summary(self) -> Path:
+        """What a person wants to know about the dataset."""
+        return self.root / "summary.json"
+
+    @property
+    def rejects(self) -> Path:
+        """Every rejected row with its reason."""
+        return self.root / "rejects.jsonl"
+
+    @property
+    def tokens(self) -> Path:
+        """Folder of the token files."""
+        return self.root / "tokens"
+
+    @property
+    def plans(self) -> Path:
+        """Folder of the packing plans that loaders have made."""
+        return self.root / "plans"
+
+    def index(self, key: str) -> Path:
+        """Folder of the index arrays of the store with this key."""
+        return self.root / f"index-{key}"
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """One sample as stored; arrays are views of the mapped file."""
+
+    input_ids: Int32Array
+    spans: Int32Array
+    """Trained tokens as pairs [start, end), shape (k, 2)."""
+    uuid: str
+    source: int
+    """Place in the store's sources."""
+    file: str
+    row: int
+
+
+class Store:
+    """A prepared dataset; raises DataError when there is none in the folder.
+
+    `lengths`, `trained` and `sources_of` are mapped arrays with tokens, trained tokens and source per sample.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.paths = StorePaths(Path(folder))
+        meta = read_meta(self.paths)
+        if meta is None:
+            raise DataError(f"{folder}: no prepared dataset; run its prepare step first")
+        self.fingerprint: str = meta["fingerprint"]
+        self.sources: tuple[str, ...] = tuple(meta["sources"])
+        self.pad_id: int = meta["pad_id"]
+        self.document_end_id: int = meta["document_end_id"]
+        self._files: list[dict[str, Any]] = meta["files"]
+        arrays = {name: self._mapped(meta["key"], name) for name in INDEX_ARRAYS}
+        self.lengths, self.trained, self.sources_of = (arrays[name] for name in INDEX_ARRAYS[:3])
+        self._file_starts: npt.NDArray[np.int64] = arrays["file_starts"]
+        self._open = lru_cache(maxsize=OPEN_FILES)(TokenFile)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def sample(self, number: int) -> StoredSample:
+        """Sample of this number, from 0 in the order of files and rows."""
+        place = int(np.searchsorted(self._file_starts, number, side="right")) - 1
+        entry = self._files[place]
+        tokens = self._open(self.paths.tokens / entry["tokens"])
+        return tokens.sample(
+            number - int(self._file_starts[place]), int(self.sources_of[number]), entry["file"]
+        )
+
+    def _mapped(self, key: str, name: str) -> npt.NDArray[Any]:
+        path = self.paths.index(key) / f"{name}.npy"
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as fault:
+            raise DataError(f"{path}: cannot be read: {fault}; prepare the dataset again") from fault
+
+
+class TokenFile:
+    """One mapped token file; raises DataError when it is missing or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self._batches = [self._reader.get_batch(k) for k in range(self._reader.num_record_batches)]
+        except (OSError, pa.ArrowException) as fault:
+            raise DataError(f"{path}: cannot be read: {fault}; remove it and prepare again") from fault
+        counts = [batch.num_rows for batch in self._batches]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of plain numbers over all samples; `input_ids` and `spans` are not."""
+        parts = [batch.column(name).to_numpy() for batch in self._batches]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def lengths(self) -> Int32Array:
+        """Tokens of each sample."""
+        parts = [np.diff(batch.column("input_ids").offsets.to_numpy()) for batch in self._batches]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def sample(self, number: int, source: int, file: str) -> StoredSample:
+        """Sample of this number within the file, with the source and file that the store knows it by."""
+        place = int(np.searchsorted(self._starts, number, side="right")) - 1
+        batch, row = self._batches[place], number - int(self._starts[place])
+        return StoredSample(
+            input_ids=_list_value(batch.column("input_ids"), row),
+            spans=_list_value(batch.column("spans"), row).reshape(-1, 2),
+            uuid=batch.column("uuid")[row].as_py(),
+            source=source,
+            file=file,
+            row=batch.column("row")[row].as_py(),
+        )
+
+
+def _list_value(column: pa.ListArray, row: int) -> Int32Array:
+    """One list of a list column, as a view."""
+    return column[row].values.to_numpy(zero_copy_only=True)
+
+
+def read_meta(paths: StorePaths) -> dict[str, Any] | None:
+    """What meta.json says; None when there is no store, or one of another format."""
+    try:
+        meta: dict[str, Any] = json.loads(paths.meta.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as fault:
+        raise DataError(
+            f"{paths.meta}: not readable: {fault}; remove the folder and prepare it again"
+        ) from fault
+    return meta if meta.get("format") == FORMAT else None

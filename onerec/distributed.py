@@ -1,0 +1,181 @@
+"""Rank and world of this process, read once from torchrun, Open MPI or nothing, and their process group.
+
+The environment becomes a `World` value that travels; nobody else reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+
+from onerec.errors import ConfigError
+from onerec.progress import write_json_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+RENDEZVOUS_TIMEOUT_SECONDS = 300.0
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process stands: `rank` of `size` ranks, `local_rank` of `local_size` on this host."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    launcher: str
+    """Which launcher told it: torchrun, openmpi or single."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank speaks for all: writes files that exist once, and prints."""
+        return self.rank == 0
+
+
+def read_world(env: Mapping[str, str]) -> World:
+    """Rank and sizes from an environment; torchrun goes before Open MPI, whose allocation it may run in.
+
+    Raises ConfigError where the numbers contradict each other.
+    """
+    for launcher, prefix in (("torchrun", ""), ("openmpi", "OMPI_COMM_WORLD_")):
+        size = env.get(f"{prefix}{'WORLD_SIZE' if not prefix else 'SIZE'}")
+        rank = env.get(f"{prefix}RANK")
+        if rank is not None and size is not None:
+            local_size = env.get(f"{prefix}{'LOCAL_WORLD_SIZE' if not prefix else 'LOCAL_SIZE'}", "1")
+            world = World(
+                int(rank), int(size), int(env.get(f"{prefix}LOCAL_RANK", "0")), int(local_size), launcher
+            )
+            if not (0 <= world.rank < world.size and 0 <= world.local_rank < world.local_size):
+                raise ConfigError(
+                    f"{launcher} told impossible ranks: {world}; start the stage through its command.sh"
+                )
+            return world
+    return World(0, 1, 0, 1, "single")
+
+
+def choose_device(world: World) -> torch.device:
+    """The GPU of this rank, or the CPU where there is none; raises ConfigError for more ranks than GPUs."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    if world.local_size > visible:
+        raise ConfigError(
+            f"{world.local_size} ranks on a host with {visible} GPUs; lower nproc_per_node to {visible}"
+        )
+    return torch.device("cuda", world.local_rank)
+
+
+@contextmanager
+def process_group(world: World, *, device: torch.device, env: Mapping[str, str]) -> Iterator[None]:
+    """Join the group of all ranks (gloo for CPU, NCCL for CUDA tensors); leave it after a last barrier.
+
+    The barrier is left out when an error passes through: the other ranks may never come.
+    """
+    backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world.launcher == "torchrun":
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    else:
+        store = dist.HashStore() if world.size == 1 else _shared_store(world, env)
+        dist.init_process_group(
+            backend, store=store, rank=world.rank, world_size=world.size, timeout=COLLECTIVE_TIMEOUT
+        )
+    try:
+        yield
+        # without a last barrier a rank that ends early can take the store down under the others
+        agree([0])
+    finally:
+        dist.destroy_process_group()
+
+
+def agree(values: Sequence[int]) -> list[int]:
+    """Sum whole numbers over all ranks, on the CPU; every rank gets the same sums and no GPU waits."""
+    sums = torch.tensor(values, dtype=torch.int64)
+    dist.all_reduce(sums)
+    return [int(total) for total in sums.tolist()]
+
+
+def broadcast_json(document: object) -> object:
+    """Rank 0's JSON document on every rank."""
+    payload = torch.tensor(list(json.dumps(document).encode()), dtype=torch.uint8)
+    length = torch.tensor([payload.numel()])
+    dist.broadcast(length, src=0)
+    if dist.get_rank() != 0:
+        payload = torch.empty(int(length.item()), dtype=torch.uint8)
+    dist.broadcast(payload, src=0)
+    return json.loads(bytes(payload.tolist()))
+
+
+def _shared_store(world: World, env: Mapping[str, str]) -> dist.TCPStore:
+    """A store on a port the kernel chose, told to the other ranks through a file that all of them see."""
+    if "RUNNER_RENDEZVOUS" not in env:
+        raise ConfigError(
+            "several ranks without torchrun need RUNNER_RENDEZVOUS; start the stage by its command.sh"
+        )
+    path = Path(env["RUNNER_RENDEZVOUS"])
+    if world.is_main:
+        store = _tcp_store("0.0.0.0", 0, world, serves=True)  # noqa: S104 - other hosts connect to it
+        host = (
+            _address_for_others(env.get("GLOO_SOCKET_IFNAME"))
+            if world.size > world.local_size
+            else "127.0.0.1"
+        )
+        write_json_atomically(path, {"host": host, "port": store.port, "nonce": env.get("RUNNER_NONCE", "")})
+        return store
+    address = _wait_for_address(path, nonce=env.get("RUNNER_NONCE", ""))
+    return _tcp_store(str(address["host"]), int(str(address["port"])), world, serves=False)
+
+
+def _tcp_store(host: str, port: int, world: World, *, serves: bool) -> dist.TCPStore:
+    timeout = timedelta(seconds=RENDEZVOUS_TIMEOUT_SECONDS)
+    return dist.TCPStore(host, port, world.size, is_master=serves, timeout=timeout, wait_for_workers=False)
+
+
+def _wait_for_address(path: Path, *, nonce: str) -> dict[str, object]:
+    deadline = time.monotonic() + RENDEZVOUS_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        if path.exists():
+            address: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+            if address["nonce"] == nonce:
+                return address
+        time.sleep(0.05)
+    raise ConfigError(
+        f"rank 0 did not write {path} within {RENDEZVOUS_TIMEOUT_SECONDS:.0f} s; "
+        "is the run directory shared by all hosts?"
+    )
+
+
+def _address_for_others(interface: str | None) -> str:
+    """An address of this host for other hosts: the interface's, else what the host name resolves to."""
+    if interface:
+        return _interface_address(interface.lstrip("="))
+    return socket.gethostbyname(socket.gethostname())
+
+
+def _interface_address(interface: str) -> str:
+    import fcntl  # noqa: PLC0415 - only on hosts that name an interface
+    import struct  # noqa: PLC0415
+
+    siocgifaddr = 0x8915
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        request = struct.pack("256s", interface.encode()[:15])
+        return socket.inet_ntoa(fcntl.ioctl(probe.fileno(), siocgifaddr, request)[20:24])
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment; the one place of the trainer that reads it."""
+    return os.environ

@@ -1,0 +1,256 @@
+"""Train one stage from where it stands to its end: read, step, report, save.
+
+What a step does, what is written and when a checkpoint is complete are told in the files beside this one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from onerec.distributed import agree, choose_device, environment, process_group, read_world
+from onerec.errors import DivergedError, StoppedError
+from onerec.train import commit
+from onerec.train.checkpoint import TrainerState, save
+from onerec.train.flops import step_flop
+from onerec.train.metrics import (
+    Reporter,
+    SourceCounts,
+    Window,
+    global_losses,
+    memory_gib,
+    shares,
+    write_divergence,
+)
+from onerec.train.optimizer import set_learning_rate
+from onerec.train.schedule import learning_rate
+from onerec.train.session import Session, open_session
+from onerec.train.step import Outcome, Totals, count, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from onerec.config import TrainConfig
+    from onerec.data.load import StepPacks
+
+
+def train(config: TrainConfig) -> dict[str, object]:
+    """Bring a stage to its end; returns its summary. All ranks of a launcher call it.
+
+    Raises StoppedError after a save when it was asked to stop, DivergedError for numbers that are not finite,
+    StorageError for disks, ConfigError and DriftError for what does not fit.
+    """
+    env = environment()
+    world = read_world(env)
+    device = choose_device(world)
+    with process_group(world, device=device, env=env):
+        session = open_session(config, world=world, device=device)
+        return Training(session).run()
+
+
+class Training:
+    """The running of a session: position, counts and last figures."""
+
+    def __init__(self, session: Session) -> None:
+        start = session.start
+        self.session = session
+        self.step = start.step if start else 0
+        self.loss = start.loss if start else float("nan")
+        self.saved_step = self.step if _own_checkpoint(session) else -1
+        self.counts = SourceCounts(session.loader.sources, saved=start.counts if start else None)
+        self.window = Window()
+        self.reporter: Reporter | None = None
+        if session.world.is_main:
+            config = session.config
+            self.reporter = Reporter(
+                config.stage,
+                output_dir=session.output_dir,
+                tensorboard_dir=Path(config.tensorboard_dir),
+                total_steps=session.total_steps,
+                start=self.step,
+                monitor=config.monitor,
+            )
+
+    def run(self) -> dict[str, object]:
+        """Step until the end or a stop; the last state is always saved."""
+        session = self.session
+        with _profiler(session) as profiler:
+            for packs, waited in _timed(session.loader, steps=session.total_steps - self.step):
+                totals = count(packs.packs, stop=self._asked_to_stop())
+                outcome = self._take(packs, totals)
+                self.step += 1
+                self._report(totals, outcome, waited_seconds=waited)
+                profiler.step()
+                if self._save_is_due() or totals.stop:
+                    self._save(outcome)
+                if totals.stop and self.step < session.total_steps:
+                    raise StoppedError(
+                        f"{session.config.stage} stopped after step {self.step}, saved; resume goes on"
+                    )
+        if self.reporter:
+            self.reporter.close()
+        return self._summary()
+
+    def _take(self, packs: StepPacks, totals: Totals) -> Outcome:
+        session, config = self.session, self.session.config
+        set_learning_rate(session.optimizer, self._rate())
+        outcome = take(
+            session.model,
+            session.optimizer,
+            packs.packs,
+            totals=totals,
+            vocab=session.vocab,
+            num_sources=len(session.loader.sources),
+            max_grad_norm=config.optim.max_grad_norm,
+            world_size=session.world.size,
+            device=session.device,
+        )
+        if not outcome.is_finite:
+            self._diverged(packs, outcome)
+        for pack in packs.packs:
+            self.counts.add(pack.document_sources, pack.cu_seqlens.diff())
+        return outcome
+
+    def _report(self, totals: Totals, outcome: Outcome, *, waited_seconds: float) -> None:
+        session = self.session
+        flop = step_flop(
+            session.model_config,
+            tokens=totals.tokens,
+            squared_lengths=totals.squared_lengths,
+            trained_rows=session.trained_rows,
+        )
+        self.window.add(tokens=totals.tokens, flop=flop, waited_seconds=waited_seconds)
+        if self.step % session.config.monitor.logging_per_step and self.step != session.total_steps:
+            if self.reporter:
+                self.reporter.advance(self.step)
+            return
+        losses = global_losses(outcome, sources=session.loader.sources)
+        counts = self.counts.state_dict()
+        self.loss = losses.loss
+        row: dict[str, Any] = {
+            "step": self.step,
+            "loss": losses.loss,
+            "itemic_loss": losses.itemic,
+            "text_loss": losses.text,
+            "learning_rate": self._rate(self.step - 1),
+            "grad_norm": outcome.grad_norm,
+            **self.window.close(peak_flop_per_second=session.peak_flop_per_second),
+            "tokens": totals.tokens,
+            "trained_tokens": totals.trained_tokens,
+            "trained_share": totals.trained_tokens / max(1, totals.tokens),
+            "samples": totals.samples,
+            "epoch": session.loader.state_dict()["epoch"],
+            "memory_gib": memory_gib(session.device),
+            "time": time.time(),
+            "source_loss": losses.by_source,
+            **shares(counts),
+        }
+        if self.reporter:
+            self.reporter.tell(row)
+
+    def _save(self, outcome: Outcome | None) -> None:
+        if self.saved_step == self.step:
+            return
+        session, settings = self.session, self.session.config.checkpoint
+        if outcome is not None:
+            self.loss = global_losses(outcome, sources=session.loader.sources).loss
+        state = TrainerState(
+            step=self.step,
+            loss=self.loss,
+            data=session.loader.state_dict(),
+            packs_per_step=session.packs_per_step,
+            counts=self.counts.state_dict(),
+            run={
+                "stage": session.config.stage,
+                "seed": session.config.seed,
+                "model_dir": session.config.model.model_dir,
+            },
+        )
+        is_main = session.world.is_main
+        final = save(
+            session.output_dir,
+            state=state,
+            model=session.model.lm,
+            optimizer=session.optimizer,
+            is_main=is_main,
+        )
+        self.saved_step = self.step
+        if final is not None:
+            commit.prune(session.output_dir, keep=settings.keep_checkpoints, keep_every=settings.keep_every)
+            sys.stdout.write(f"{session.config.stage} saved {final}\n")
+
+    def _diverged(self, packs: StepPacks, outcome: Outcome) -> None:
+        """Save the state before the step, write down its samples, and fail by name."""
+        session = self.session
+        bad = not bool(torch.isfinite(outcome.losses_S2).all())
+        uuids = [uuid for pack in packs.packs for uuid in pack.uuids]
+        path = write_divergence(session.output_dir, rank=session.world.rank, step=self.step, uuids=uuids)
+        agree([int(bad)])
+        raise DivergedError(
+            f"{session.config.stage} step {self.step + 1}: loss or gradient is not finite (grad norm "
+            f"{outcome.grad_norm}); nothing was updated, the newest checkpoint is sound; samples: {path}; "
+            "lower learning_rate, or look at these samples"
+        )
+
+    def _asked_to_stop(self) -> bool:
+        return self.session.world.is_main and Path(self.session.config.stop_file).exists()
+
+    def _rate(self, step: int | None = None) -> float:
+        at = self.step if step is None else step
+        return learning_rate(at, self.session.config.optim, total_steps=self.session.total_steps)
+
+    def _save_is_due(self) -> bool:
+        every = self.session.config.checkpoint.save_checkpoint_per_step
+        return self.step % every == 0 or self.step == self.session.total_steps
+
+    def _summary(self) -> dict[str, object]:
+        return {
+            "step": self.step,
+            "total_steps": self.session.total_steps,
+            "reason": self.session.ends_by,
+            "loss": self.loss,
+            "packs_per_step": self.session.packs_per_step,
+            "counts": self.counts.state_dict(),
+        }
+
+
+def _own_checkpoint(session: Session) -> bool:
+    """Whether the state that the session starts from lies in the stage's own folder."""
+    return session.start is not None and session.start.step in commit.complete_steps(session.output_dir)
+
+
+def _timed(loader: Any, *, steps: int) -> Iterator[tuple[StepPacks, float]]:
+    """The next `steps` steps, each with the seconds that were waited for it."""
+    if steps <= 0:
+        return
+    packs = iter(loader)
+    for _ in range(steps):
+        began = time.monotonic()
+        step = next(packs)
+        yield step, time.monotonic() - began
+
+
+@contextmanager
+def _profiler(session: Session) -> Iterator[Any]:
+    """torch.profiler over steps 3 to 5 of this attempt when `enable_profiler` says so; one trace per rank."""
+    if not session.config.monitor.enable_profiler:
+        yield _NoProfiler()
+        return
+    folder = session.output_dir / "profile"
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = folder / f"rank-{session.world.rank:05d}.json"
+    schedule = torch.profiler.schedule(wait=2, warmup=0, active=3, repeat=1)
+    with torch.profiler.profile(
+        schedule=schedule, on_trace_ready=lambda profile: profile.export_chrome_trace(str(trace))
+    ) as profiler:
+        yield profiler
+
+
+class _NoProfiler:
+    def step(self) -> None:
+        """Nothing is profiled."""

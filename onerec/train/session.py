@@ -1,0 +1,222 @@
+"""Everything a stage trains with, put together: model, optimizer, data and the state it goes on from.
+
+The loop is elsewhere; nothing here takes a step.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from onerec.config import TrainConfig
+from onerec.data.load import PackLoader
+from onerec.distributed import World, broadcast_json
+from onerec.errors import ConfigError, OneRecError
+from onerec.model.build import build_model, read_config, read_vocab
+from onerec.model.load import load_weights
+from onerec.model.shard import build_mesh, shard
+from onerec.train import commit
+from onerec.train.checkpoint import TrainerState, load_state, load_tensors
+from onerec.train.flops import peak_of
+from onerec.train.loss import PackedLanguageModel
+from onerec.train.optimizer import build_optimizer, describe_groups
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Qwen3Config
+
+    from onerec.vocab import ItemicVocab
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which checkpoint a stage starts from, and how much of it."""
+
+    checkpoint: Path | None
+    takes: Literal["everything", "weights"]
+    state: TrainerState | None
+    """State to go on from; None starts at step 0."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A stage ready to train."""
+
+    config: TrainConfig
+    world: World
+    device: torch.device
+    vocab: ItemicVocab
+    model: PackedLanguageModel
+    model_config: Qwen3Config
+    optimizer: torch.optim.AdamW
+    loader: PackLoader
+    packs_per_step: int
+    total_steps: int
+    """Step at which the stage is done."""
+    ends_by: Literal["max_steps", "data_end"]
+    start: TrainerState | None
+    trained_rows: int | None
+    """Rows that train with freeze_llm; None when everything trains."""
+    peak_flop_per_second: float | None
+
+    @property
+    def output_dir(self) -> Path:
+        """The stage's folder."""
+        return Path(self.config.output_dir)
+
+
+def open_session(config: TrainConfig, *, world: World, device: torch.device) -> Session:
+    """Build or resume a stage; all ranks call it together.
+
+    Raises ConfigError for a model that does not fit the manifest, DriftError for data that changed since the
+    checkpoint, StorageError for checkpoints that are all damaged.
+    """
+    origin = find_origin(config, is_main=world.is_main)
+    model_dir = Path(config.model.model_dir)
+    vocab = read_vocab(model_dir, config.vocab)
+    packs_per_step = _packs_per_step(config, origin.state, world_size=world.size)
+    loader = PackLoader(
+        config.data,
+        rank=world.rank,
+        world_size=world.size,
+        packs_per_step=packs_per_step,
+        pad_to=config.data.max_length if device.type == "cuda" else None,
+    )
+    if origin.state is not None:
+        loader.load_state_dict(origin.state.data)  # before iter(): workers copy the position when they start
+    model_config = read_config(config.model)
+    model = _sharded_model(config, model_config, vocab=vocab, world=world, device=device)
+    optimizer = build_optimizer(model.lm, optim=config.optim)
+    _fill(config, origin, model=model, optimizer=optimizer)
+    if world.is_main:
+        sys.stdout.write(f"{describe_groups(model.lm, config.optim)}\n{describe_origin(config, origin)}\n")
+    max_steps = config.duration.max_steps
+    total_steps = min(max_steps or loader.total_steps, loader.total_steps)
+    return Session(
+        config=config,
+        world=world,
+        device=device,
+        vocab=vocab,
+        model=model,
+        model_config=model_config,
+        optimizer=optimizer,
+        loader=loader,
+        packs_per_step=packs_per_step,
+        total_steps=total_steps,
+        ends_by="max_steps" if max_steps is not None and max_steps <= loader.total_steps else "data_end",
+        start=origin.state,
+        trained_rows=_trained_rows(model) if config.trainable.freeze_llm else None,
+        peak_flop_per_second=_peak(device, world_size=world.size),
+    )
+
+
+def find_origin(config: TrainConfig, *, is_main: bool) -> Origin:
+    """The stage's own newest sound checkpoint, else what `resume_from` names, else the model folder.
+
+    Rank 0 looks and judges, all ranks get its answer or its error.
+    """
+    answer: dict[str, Any] = {}
+    if is_main:
+        try:
+            answer = _look(config)
+        except OneRecError as fault:
+            answer = {"fault": str(fault), "kind": type(fault).__name__}
+    told: Any = broadcast_json(answer)
+    if "fault" in told:
+        raise next(
+            (kind for kind in OneRecError.__subclasses__() if kind.__name__ == told["kind"]), OneRecError
+        )(told["fault"])
+    if told["checkpoint"] is None:
+        return Origin(None, "weights", None)
+    checkpoint = Path(told["checkpoint"])
+    state = load_state(checkpoint) if told["takes"] == "everything" else None
+    return Origin(checkpoint, told["takes"], state)
+
+
+def describe_origin(config: TrainConfig, origin: Origin) -> str:
+    """One line for people: where the weights come from and which step is next."""
+    if origin.checkpoint is None:
+        return f"{config.stage} starts at step 1 from {config.model.model_dir}"
+    if origin.state is None:
+        return f"{config.stage} starts at step 1 with the weights of {origin.checkpoint}"
+    return f"{config.stage} goes on after step {origin.state.step} from {origin.checkpoint}"
+
+
+def _look(config: TrainConfig) -> dict[str, Any]:
+    stage_dir = Path(config.output_dir)
+    stage_dir.mkdir(parents=True, exist_ok=True)
+    commit.remove_leftovers(stage_dir)
+    report: list[str] = []
+    own = commit.newest_sound(stage_dir, report=report)
+    sys.stderr.write("".join(f"warning: {line}\n" for line in report))
+    if own is not None:
+        return {"checkpoint": str(own), "takes": "everything"}
+    settings = config.checkpoint
+    if settings.resume_from is None:
+        return {"checkpoint": None, "takes": "weights"}
+    named = commit.find(Path(settings.resume_from), tag=settings.resume_from_tag)
+    if (fault := commit.damage(named)) is not None:
+        raise ConfigError(
+            f"resume_from names a damaged checkpoint: {fault}; choose another with resume_from_tag"
+        )
+    return {"checkpoint": str(named), "takes": "everything" if settings.resume_training_state else "weights"}
+
+
+def _packs_per_step(config: TrainConfig, state: TrainerState | None, *, world_size: int) -> int:
+    if state is not None:
+        return state.packs_per_step
+    return config.duration.packs_per_step or world_size
+
+
+def _sharded_model(
+    config: TrainConfig, model_config: Qwen3Config, *, vocab: ItemicVocab, world: World, device: torch.device
+) -> PackedLanguageModel:
+    lm = build_model(
+        model_config, trainable=config.trainable, compute=config.compute, first_itemic_id=vocab.first_id
+    )
+    if model_config.vocab_size <= vocab.last_id:
+        raise ConfigError(
+            f"{config.model.model_dir}: {model_config.vocab_size} rows hold no id {vocab.last_id}; "
+            'put a stage with kind = "expand_vocab" before this one'
+        )
+    chunk = config.compute.minibatch_size if config.compute.use_chunked_loss_computer else None
+    model = PackedLanguageModel(lm, minibatch_size=chunk)
+    mesh = build_mesh(device, world_size=world.size, local_size=world.local_size)
+    shard(model, lm, mesh=mesh, device=device, compute=config.compute)
+    return model
+
+
+def _fill(
+    config: TrainConfig, origin: Origin, *, model: PackedLanguageModel, optimizer: torch.optim.AdamW
+) -> None:
+    missing = load_weights(
+        model.lm,
+        Path(config.model.model_dir),
+        allow_random=config.trainable.allow_random_init_params,
+        seed=config.seed,
+    )
+    for name in missing:
+        sys.stderr.write(f"warning: {name} is not in {config.model.model_dir} and starts at random\n")
+    if origin.checkpoint is not None:
+        step = origin.state.step if origin.state is not None else 0
+        load_tensors(
+            origin.checkpoint,
+            model=model.lm,
+            optimizer=optimizer if origin.takes == "everything" else None,
+            step=step,
+        )
+
+
+def _trained_rows(model: PackedLanguageModel) -> int:
+    return sum(parameter.shape[0] for parameter in model.lm.parameters() if parameter.requires_grad)
+
+
+def _peak(device: torch.device, *, world_size: int) -> float | None:
+    if device.type != "cuda":
+        return None
+    import torch  # noqa: PLC0415
+
+    peak = peak_of(torch.cuda.get_device_name(device))
+    return None if peak is None else peak * world_size

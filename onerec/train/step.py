@@ -1,0 +1,128 @@
+"""One optimizer step: forward and backward over this rank's packs, gradient clipping, update.
+
+Losses and gradients are normalised by the trained tokens of all ranks and micro-steps together. T tokens of a
+pack, N trained positions, S sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.distributed.tensor import DTensor
+
+from onerec.distributed import agree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from onerec.data.load import Pack
+    from onerec.train.loss import PackedLanguageModel
+    from onerec.vocab import ItemicVocab
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Counts of one step over all ranks, known before it runs."""
+
+    trained_tokens: int
+    tokens: int
+    samples: int
+    squared_lengths: int
+    """Sum of the squared document lengths: what attention costs."""
+    stop: bool
+    """Whether rank 0 was asked to stop; all ranks know it in the same step."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did on this rank; tensors are on the device and unsynchronised."""
+
+    losses_S2: torch.Tensor
+    """Sum of the losses by source and by kind of target (0 text, 1 itemic), fp64."""
+    counts_S2: torch.Tensor
+    """Trained tokens of the same cells."""
+    grad_norm: float
+    """Norm of the gradient over all ranks, before clipping."""
+    is_finite: bool
+    """False: loss or gradient of some rank is NaN or infinite, and the update was not made."""
+
+
+def count(packs: Sequence[Pack], *, stop: bool) -> Totals:
+    """Totals of a step over all ranks; every rank calls it once per step."""
+    lengths = [pack.cu_seqlens.diff().long() for pack in packs]
+    mine = (
+        sum(pack.trained_tokens for pack in packs),
+        sum(pack.tokens for pack in packs),
+        sum(pack.samples for pack in packs),
+        sum(int((length * length).sum()) for length in lengths),
+        int(stop),
+    )
+    trained_tokens, tokens, samples, squared_lengths, stops = agree(mine)
+    return Totals(trained_tokens, tokens, samples, squared_lengths, stops > 0)
+
+
+def take(
+    model: PackedLanguageModel,
+    optimizer: torch.optim.AdamW,
+    packs: Sequence[Pack],
+    *,
+    totals: Totals,
+    vocab: ItemicVocab,
+    num_sources: int,
+    max_grad_norm: float,
+    world_size: int,
+    device: torch.device,
+) -> Outcome:
+    """Forward, backward and, if everything is finite on every rank, update. All ranks call it together."""
+    # FSDP averages gradients over ranks; the loss is a sum over them
+    scale = world_size / max(totals.trained_tokens, 1)
+    losses = torch.zeros(num_sources * 2, dtype=torch.float64, device=device)
+    counts = torch.zeros(num_sources * 2, dtype=torch.int64)
+    for pack in packs:
+        trained_N, labels_N, cells_N = _targets(pack, vocab=vocab)
+        result = model(
+            pack.input_ids_T.to(device, non_blocking=True),
+            position_ids_T=pack.position_ids_T.to(device, non_blocking=True),
+            cu_seqlens=pack.cu_seqlens.to(device, non_blocking=True),
+            max_seqlen=pack.max_seqlen,
+            trained_N=trained_N.to(device, non_blocking=True),
+            labels_N=labels_N.to(device, non_blocking=True),
+            scale=scale,
+        )
+        result.loss.backward()
+        losses.index_add_(0, cells_N.to(device, non_blocking=True), result.losses_N.double())
+        counts += torch.bincount(cells_N, minlength=num_sources * 2)
+    norm = clip_gradients(model, max_norm=max_grad_norm)
+    is_finite = agree([int(not (torch.isfinite(norm) and torch.isfinite(losses.sum())))]) == [0]
+    if is_finite:
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    shape = (num_sources, 2)
+    return Outcome(losses.view(shape), counts.view(shape), float(norm), is_finite)
+
+
+def clip_gradients(model: nn.Module, *, max_norm: float) -> torch.Tensor:
+    """Scale gradients to a norm over all ranks of at most `max_norm` (0: leave them); the norm before."""
+    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(
+        [parameter.grad for parameter in parameters if parameter.grad is not None]
+    )
+    whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    if max_norm > 0:
+        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, whole)
+    return whole
+
+
+def _targets(pack: Pack, *, vocab: ItemicVocab) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Trained positions of a pack, their labels, and the cell (2 x source + is itemic) of each."""
+    trained_N = (pack.labels_T != IGNORED).nonzero()[:, 0]
+    labels_N = pack.labels_T[trained_N]
+    sources_T = pack.document_sources.repeat_interleave(pack.cu_seqlens.diff().long())
+    is_itemic_N = (labels_N >= vocab.first_id) & (labels_N <= vocab.last_id)
+    return trained_N, labels_N, 2 * sources_T[trained_N] + is_itemic_N.long()

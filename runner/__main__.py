@@ -1,0 +1,5 @@
+"""`python -m runner MANIFEST`."""
+
+from runner.cli import main
+
+main()

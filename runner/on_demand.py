@@ -1,0 +1,87 @@
+"""Programs of the trainer that a person asks for beside a run: convert one checkpoint, test one model folder.
+
+They take no lock and write only into folders of their own, so they work while the run goes on.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from onerec.config import ConvertConfig, ModelTest, TestModelConfig, dump_config
+from onerec.errors import ConfigError
+from runner.launch import is_scrubbed
+from runner.manifest import restore
+from runner.observe import read_document
+from runner.plan import plan
+from runner.rundir import StepDir
+from runner.toolchain import passed_on
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runner.rundir import RunDir
+    from runner.steps import Step
+
+Dtype = Literal["bf16", "fp16", "fp32"]
+
+
+def convert(
+    run: RunDir, *, step: int, stage: str | None, dtype: Dtype, env: Mapping[str, str]
+) -> tuple[int, Path]:
+    """Convert the checkpoint of one step; returns the exit code and the converted folder.
+
+    Without `stage` it is the only one that has that step. Raises ConfigError listing the steps there are.
+    """
+    planned = _conversions(run)
+    name = _stage_with(step, run=run, stages=list(planned), stage=stage)
+    home, template = run.stage(name), planned[name].config
+    assert isinstance(template, ConvertConfig)
+    records = home.conversion(step)
+    changed = {"step": step, "dtype": dtype, "link": None, "output_dir": str(records.path)}
+    code = _run_program(template.model_copy(update=changed), records, env=env)
+    return code, home.converted_checkpoint(step)
+
+
+def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, object]]:
+    """Test a Hugging Face folder; returns the exit code and the test's result. The folder stays as it is."""
+    if not model_dir.is_dir():
+        raise ConfigError(
+            f"{model_dir} is no folder; name a Hugging Face model folder, such as one converted/"
+        )
+    with tempfile.TemporaryDirectory(prefix="runner-test-model-") as folder:
+        home = StepDir(Path(folder))
+        config = TestModelConfig(output_dir=folder, model_dir=str(model_dir.resolve()), test=ModelTest())
+        code = _run_program(config, home, env=env)
+        return code, read_document(home.result)
+
+
+def _conversions(run: RunDir) -> dict[str, Step]:
+    """The planned conversion of each training stage, by stage."""
+    manifest = restore(run.resolved.read_bytes())
+    steps = plan(manifest, run=run, identities={}).steps
+    return {step.stage: step for step in steps if step.kind == "convert"}
+
+
+def _stage_with(step: int, *, run: RunDir, stages: list[str], stage: str | None) -> str:
+    if stage is not None and stage not in stages:
+        raise ConfigError(f"no training stage {stage!r}; the training stages are {', '.join(stages)}")
+    found = {name: run.stage(name).checkpoints() for name in ([stage] if stage else stages)}
+    having = [name for name, steps in found.items() if step in steps]
+    if len(having) == 1:
+        return having[0]
+    if having:
+        raise ConfigError(f"step {step} is in {' and in '.join(having)}; choose one with --stage")
+    there = "; ".join(f"{name}: {', '.join(map(str, steps)) or 'none'}" for name, steps in found.items())
+    raise ConfigError(f"no checkpoint of step {step} in {run.path}; complete checkpoints are {there}")
+
+
+def _run_program(config: ConvertConfig | TestModelConfig, home: StepDir, *, env: Mapping[str, str]) -> int:
+    home.path.mkdir(parents=True, exist_ok=True)
+    home.config.write_text(dump_config(config), encoding="utf-8")
+    inherited = {name: value for name, value in env.items() if not is_scrubbed(name)}
+    program = [sys.executable, "-m", "onerec", str(home.config)]
+    return subprocess.run(program, env={**inherited, **passed_on(env)}, check=False).returncode

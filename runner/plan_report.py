@@ -1,0 +1,112 @@
+"""A plan as text for people and as JSON for programs. Pure.
+
+The JSON is a surface that scripts rely on: keys are added, never renamed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.report import size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.decide import Decision
+    from runner.identity import Files
+    from runner.launch import Command
+    from runner.steps import Plan, Read, Step
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """A plan with all that was found out about it."""
+
+    plan: Plan
+    decisions: Sequence[Decision]
+    commands: Mapping[str, tuple[Command, ...]]
+    """By step; a step is missing where the commands cannot be told."""
+    problems: tuple[str, ...]
+    """Why some cannot be told."""
+    outside: Mapping[str, Files]
+    """What stands at each place outside the run."""
+
+
+def plan_document(view: PlanView) -> dict[str, object]:
+    """The whole plan as JSON."""
+    return {
+        "run": view.plan.run.name,
+        "path": str(view.plan.run.path),
+        "problems": list(view.problems),
+        "steps": [_step_document(decision, view) for decision in view.decisions],
+    }
+
+
+def plan_text(view: PlanView, *, with_argv: bool) -> str:
+    """Every step: what will be done about it, what it reads and writes, and on request its commands."""
+    lines = [f"run {view.plan.run.name} in {view.plan.run.path}: {len(view.decisions)} steps", ""]
+    for number, decision in enumerate(view.decisions, start=1):
+        step = decision.step
+        verb = {"skip": "done", "start": "runs", "continue": "goes on", "drift": "DRIFTED"}[decision.action]
+        lines.append(f"{number:2d}. {step.name} ({step.kind}) - {verb}: {decision.reason}")
+        lines += [f"      reads   {_read_text(read, view)}" for read in step.reads]
+        lines += [f"      writes  {output}" for output in step.outputs]
+        lines.append(f"      as      {'a launch on the cluster' if step.launched else 'one process here'}")
+        if with_argv:
+            lines += [
+                f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())
+            ]
+    if view.problems:
+        lines += ["", "about the commands:", *(f"  {problem}" for problem in view.problems)]
+    return "\n".join(lines)
+
+
+def _step_document(decision: Decision, view: PlanView) -> dict[str, object]:
+    step = decision.step
+    commands = view.commands.get(step.name)
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "stage": step.stage,
+        "action": decision.action,
+        "reason": decision.reason,
+        "fingerprint": step.fingerprint,
+        "ingredients": step.ingredients,
+        "upstream": list(step.upstream),
+        "inputs": [_read_document(read, view) for read in step.reads],
+        "outputs": list(step.outputs),
+        "folder": step.folder,
+        "launched": step.launched,
+        "commands": None
+        if commands is None
+        else [{"argv": list(command.argv), "env": dict(command.env)} for command in commands],
+        "config": _config(step),
+    }
+
+
+def _config(step: Step) -> dict[str, object]:
+    return step.config.model_dump(mode="json")
+
+
+def _read_document(read: Read, view: PlanView) -> dict[str, object]:
+    files = None if read.step else view.outside.get(read.path)
+    return {
+        "role": read.role,
+        "path": read.path,
+        "step": read.step,
+        "files": files.count if files else None,
+        "bytes": files.size if files else None,
+    }
+
+
+def _read_text(read: Read, view: PlanView) -> str:
+    if read.step is not None:
+        return f"{read.path} (from {read.step})"
+    files = view.outside.get(read.path)
+    if files is None or files.count is None or files.size is None:
+        return read.path
+    return (
+        f"{read.path} ({files.count} files, {size(files.size)})" if files.count else f"{read.path} (MISSING)"
+    )

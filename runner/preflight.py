@@ -1,0 +1,178 @@
+"""Look, before anything starts, at the files, hosts, programs, packages and disk that a manifest counts on.
+
+Everything is found in one go and nothing is changed. No torch and no pyarrow: this answers fast.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from runner.findings import Finding, error, warning
+from runner.hosts import HostfileError, read_hostfile
+from runner.preflight_data import check_sources
+from runner.preflight_model import check_base_model, parameters_of
+from runner.tables import Manifest
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "pyarrow",
+    "torchdata",
+    "safetensors",
+    "tensorboard",
+    "numpy",
+)
+"""Distributions that the trainer needs."""
+BYTES_PER_PARAMETER = 12
+"""Of one checkpoint: fp32 weight and both moments of AdamW."""
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
+
+
+def check(
+    manifest: Manifest, *, packages: Sequence[str] = PACKAGES, free_bytes: int | None = None
+) -> tuple[Finding, ...]:
+    """What would keep the run from starting (errors) or spoil it later (warnings), in the manifest's order.
+
+    `manifest` has absolute input paths, as `runner.manifest.load` gives it. `free_bytes` replaces what the
+    disk of `output_dir` says.
+    """
+    return tuple(
+        finding
+        for findings in (
+            check_output(manifest, free_bytes=free_bytes),
+            check_base_model(manifest),
+            check_cluster(manifest),
+            check_sources(manifest),
+            check_stage_files(manifest),
+            check_packages(packages),
+        )
+        for finding in findings
+    )
+
+
+def check_output(manifest: Manifest, *, free_bytes: int | None = None) -> Iterator[Finding]:
+    """The disk of output_dir: that it can be written to, and has room for the checkpoints that are kept."""
+    folder = Path(manifest.output_dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        yield error(
+            "output_dir", f"{folder} is no folder that can be written to", "choose another output_dir"
+        )
+        return
+    free = shutil.disk_usage(folder).free if free_bytes is None else free_bytes
+    needed = checkpoint_bytes(manifest)
+    if free < needed:
+        yield warning(
+            "output_dir",
+            f"{free / 1e9:,.1f} GB are free on the disk of {folder}, and the checkpoints need about "
+            f"{needed / 1e9:,.1f} GB",
+            "make room, choose another output_dir, or lower keep_checkpoints",
+        )
+
+
+def checkpoint_bytes(manifest: Manifest) -> int:
+    """Estimate of what all training stages keep at most: their checkpoints, one being written, one export."""
+    parameters = parameters_of(manifest) or 0
+    kept = [stage.keep_checkpoints for stage in manifest.stages.values() if stage.kind == "train"]
+    return sum(parameters * (BYTES_PER_PARAMETER * (keep + 1) + 2) for keep in kept)
+
+
+def check_cluster(manifest: Manifest) -> Iterator[Finding]:
+    """The hostfile, and the programs that start processes."""
+    cluster = manifest.cluster
+    if cluster.launcher == "mpirun" and shutil.which("mpirun") is None:
+        yield error("cluster.launcher", "mpirun is not on the PATH", "install Open MPI, or choose torchrun")
+    if cluster.hostfile is not None:
+        yield from _check_hostfile(manifest, Path(cluster.hostfile))
+    for name in cluster.env:
+        if _SECRET.search(name):
+            yield warning(
+                f"cluster.env.{name}",
+                "looks like a secret, and the manifest is copied into the run directory",
+                "keep it in a file that only you can read",
+            )
+
+
+def _check_hostfile(manifest: Manifest, path: Path) -> Iterator[Finding]:
+    try:
+        hosts = read_hostfile(path)
+    except HostfileError as fault:
+        for line in str(fault).splitlines():
+            message, _, remedy = line.rpartition("; ")
+            yield error("cluster.hostfile", message, remedy)
+        return
+    cluster = manifest.cluster
+    fewest, _ = cluster.node_range
+    if len(hosts) < fewest:
+        yield error(
+            "cluster.nnodes", f"{path} has {len(hosts)} of {fewest} hosts", "add hosts, or lower nnodes"
+        )
+    wanted = cluster.nproc_per_node
+    for host in hosts:
+        if isinstance(wanted, int) and host.slots is not None and host.slots < wanted:
+            yield error(
+                "cluster.nproc_per_node",
+                f"{wanted} processes do not fit on {host.name}, which has slots={host.slots} in {path}",
+                "raise its slots, or lower nproc_per_node",
+            )
+    remote = len(hosts) > 1 and cluster.launcher in ("torchrun", "mpirun")
+    if remote and shutil.which("ssh") is None:
+        yield error("cluster.hostfile", "ssh is not on the PATH, and starts the other hosts", "install it")
+
+
+def check_stage_files(manifest: Manifest) -> Iterator[Finding]:
+    """The files and folders that stages name."""
+    for name, stage in manifest.stages.items():
+        if stage.kind == "build_data" and stage.path is not None:
+            yield from _check_there(f"stages.{name}.path", Path(stage.path))
+        if stage.kind == "train" and stage.resume_from is not None:
+            yield from _check_there(f"stages.{name}.resume_from", Path(stage.resume_from))
+        if stage.kind == "init_model" and stage.tokenizer_dir is not None:
+            yield from _check_there(
+                f"stages.{name}.tokenizer_dir", Path(stage.tokenizer_dir, "tokenizer.json")
+            )
+        if stage.kind == "test_model" and stage.test_cases is not None:
+            yield from _check_cases(f"stages.{name}.test_cases", Path(stage.test_cases))
+
+
+def _check_there(place: str, path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        yield error(
+            place, f"{path} is not there", "correct the path; it is relative to the manifest's folder"
+        )
+
+
+def _check_cases(place: str, path: Path) -> Iterator[Finding]:
+    try:
+        cases = json.loads(path.read_bytes())
+    except (OSError, ValueError) as fault:
+        yield error(
+            place, f"{path} is no JSON file that can be read: {fault}", "correct the path or the file"
+        )
+        return
+    if not isinstance(cases, list) or not cases:
+        yield error(place, f"{path} holds no test case", "write a JSON list with one object for each case")
+
+
+def check_packages(packages: Sequence[str] = PACKAGES) -> Iterator[Finding]:
+    """The Python packages of the trainer; they are looked up, not imported."""
+    for name in packages:
+        if not _is_installed(name):
+            yield error("", f"the Python package {name} is not installed", "install this project with pip")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,207 @@
+"""Look at the base model's folder: config, weights, and whether its tokenizer agrees with the itemic ids.
+
+Only small JSON files are read, and the tokenizer's vocabulary is counted without the tokenizers package.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onerec.vocab import SID_END, ItemicVocab, level_token
+from runner.findings import Finding, error, warning
+from runner.tables import InitModelStage, Manifest
+
+_COMPLETE = "give the complete Hugging Face folder of a Qwen3"
+
+
+def check_base_model(manifest: Manifest) -> Iterator[Finding]:
+    """The folder of model.base_model_dir, and every itemic id that the manifest writes down."""
+    if manifest.model.base_model_dir is None:
+        return
+    folder = Path(manifest.model.base_model_dir)
+    if not folder.is_dir():
+        remedy = "correct the path, relative to the manifest's folder" + (
+            "; ~ is not expanded" if "~" in folder.parts else ""
+        )
+        yield error("model.base_model_dir", f"{folder} is not there", remedy)
+        return
+    yield from _check_config(manifest, folder)
+    yield from _check_weights(folder)
+    try:
+        ids = token_ids(folder / "tokenizer.json")
+    except (OSError, ValueError) as fault:
+        yield error("model.base_model_dir", f"tokenizer.json cannot be read: {fault}", _COMPLETE)
+        return
+    yield from _check_ids(manifest, ids)
+
+
+def token_ids(path: Path) -> dict[str, int]:
+    """Id of every token that a tokenizer.json knows; raises OSError or ValueError when it is none."""
+    document = json.loads(path.read_bytes())
+    try:
+        vocab = document["model"]["vocab"]
+        added = {token["content"]: token["id"] for token in document.get("added_tokens", [])}
+        ids: dict[str, int] = {**vocab, **added}
+    except (TypeError, KeyError) as fault:
+        raise ValueError(f"{path} lists no vocabulary") from fault
+    if not ids:
+        raise ValueError(f"{path} lists no token")
+    return ids
+
+
+def parameters_of(manifest: Manifest) -> int | None:
+    """Parameters of the expanded model; None when neither folder nor stage tells its sizes."""
+    made = next((stage for stage in manifest.stages.values() if stage.kind == "init_model"), None)
+    if made is not None:
+        tied = manifest.model.use_tie_weights is not False
+        return _parameters(_sizes_of_stage(made), rows=_rows(manifest, made.tokenizer_vocab_size), tied=tied)
+    if manifest.model.base_model_dir is None:
+        return None
+    config = _read_config(Path(manifest.model.base_model_dir))
+    if not isinstance(config, dict):
+        return None
+    try:
+        sizes = _Sizes(
+            hidden=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            query=config["num_attention_heads"] * config["head_dim"],
+            key_value=config["num_key_value_heads"] * config["head_dim"],
+            feed_forward=config["intermediate_size"],
+        )
+        rows, tied = _rows(manifest, config["vocab_size"]), bool(config.get("tie_word_embeddings", False))
+        return _parameters(sizes, rows=rows, tied=tied)
+    except (KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Widths of a Qwen3."""
+
+    hidden: int
+    layers: int
+    query: int
+    key_value: int
+    feed_forward: int
+
+
+def _sizes_of_stage(stage: InitModelStage) -> _Sizes:
+    return _Sizes(
+        hidden=stage.hidden_size,
+        layers=stage.num_hidden_layers,
+        query=stage.num_attention_heads * stage.head_dim,
+        key_value=stage.num_key_value_heads * stage.head_dim,
+        feed_forward=stage.intermediate_size,
+    )
+
+
+def _parameters(sizes: _Sizes, *, rows: int, tied: bool) -> int:
+    """Matrices of a Qwen3; its norms are too small to matter."""
+    attention = sizes.hidden * (2 * sizes.query + 2 * sizes.key_value)
+    layer = attention + 3 * sizes.hidden * sizes.feed_forward
+    return sizes.layers * layer + rows * sizes.hidden * (1 if tied else 2)
+
+
+def _rows(manifest: Manifest, first_id: int) -> int:
+    vocab = manifest.vocab
+    itemic = ItemicVocab(vocab.itemic_layer_n, vocab.vocab_size_per_layer, first_id)
+    return itemic.aligned_size(vocab.alignment)
+
+
+def _read_config(folder: Path) -> Any:
+    try:
+        return json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _check_config(manifest: Manifest, folder: Path) -> Iterator[Finding]:
+    place, config = "model.base_model_dir", _read_config(folder)
+    if not isinstance(config, dict):
+        yield error(place, f"{folder} has no config.json that can be read", _COMPLETE)
+        return
+    wanted = manifest.model.model_class
+    architectures = config.get("architectures")
+    if config.get("model_type") != "qwen3" or wanted not in (architectures or [wanted]):
+        found = architectures or config.get("model_type")
+        yield error(place, f"{folder} is of {found}, not {wanted}", _COMPLETE)
+    tied = bool(config.get("tie_word_embeddings", False))
+    asked = manifest.model.use_tie_weights
+    if asked is not None and asked != tied:
+        yield warning(
+            "model.use_tie_weights",
+            f"{str(asked).lower()}, but {folder} was trained with tie_word_embeddings = {str(tied).lower()}",
+            "remove it, unless you mean to change the model",
+        )
+    longest = config.get("max_position_embeddings")
+    for name, dataset in manifest.datasets.items():
+        length = dataset.max_sample_length or dataset.max_length
+        if isinstance(longest, int) and length > longest:
+            yield warning(
+                f"datasets.{name}.max_sample_length",
+                f"samples of {length} tokens are longer than the {longest} positions the model knows",
+                f"write {longest}",
+            )
+
+
+def _check_weights(folder: Path) -> Iterator[Finding]:
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = set(json.loads(index.read_bytes())["weight_map"].values())
+    except FileNotFoundError:
+        names = {"model.safetensors"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        yield error("model.base_model_dir", f"{index} cannot be read: {fault}", _COMPLETE)
+        return
+    missing = sorted(name for name in names if not (folder / str(name)).is_file())
+    if missing:
+        yield error("model.base_model_dir", f"{folder} lacks {', '.join(missing)}", _COMPLETE)
+
+
+def _check_ids(manifest: Manifest, ids: dict[str, int]) -> Iterator[Finding]:
+    """Itemic ids that the manifest writes down, against those that the tokenizer has or will have."""
+    vocab = manifest.vocab
+    expanded = level_token(0, 0) in ids
+    first = ids[level_token(0, 0)] if expanded else max(ids.values()) + 1
+    itemic = ItemicVocab(vocab.itemic_layer_n, vocab.vocab_size_per_layer, first)
+    if expanded and ids.get(SID_END) != itemic.last_id:
+        yield error(
+            "model.base_model_dir",
+            "it is expanded already, with other sizes than [vocab] has",
+            "correct [vocab], or give the model as it was before",
+        )
+        return
+    for name, dataset in manifest.datasets.items():
+        given = dataset.itemic_id_range
+        if given is not None and given != (first, itemic.last_id):
+            yield error(
+                f"datasets.{name}.itemic_id_range",
+                f"{list(given)}, but with this tokenizer itemic ids are [{first}, {itemic.last_id}]",
+                "correct it, or remove it: it is derived",
+            )
+    yield from _check_rows(manifest, first, expanded=expanded)
+
+
+def _check_rows(manifest: Manifest, first: int, *, expanded: bool) -> Iterator[Finding]:
+    for name, stage in manifest.stages.items():
+        expanded = expanded or stage.kind == "expand_vocab"
+        if stage.kind != "train":
+            continue
+        start = stage.start_optimize_embedding_index
+        if start is not None and start != first:
+            yield warning(
+                f"stages.{name}.start_optimize_embedding_index",
+                f"{start}, but the first itemic id is {first}",
+                "remove it to train exactly the itemic rows",
+            )
+        if not expanded:
+            tell = error if stage.freeze_llm else warning
+            yield tell(
+                f"stages.{name}",
+                "the model it starts from has no itemic tokens",
+                'put a stage of kind "expand_vocab" before it',
+            )

@@ -1,0 +1,167 @@
+"""Status, failures and results as text for people. Pure: nothing here prints or reads a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from runner.history import History
+    from runner.outcome import Outcome
+    from runner.rundir import RunDir
+    from runner.status import RunStatus, StageStatus
+
+HEADINGS = ("step of the run", "state", "step", "loss", "tokens/s", "left", "checkpoint", "tries")
+
+
+def status_text(status: RunStatus) -> str:
+    """A table of the steps, and under it why a step is not well."""
+    rows = [HEADINGS, *(_row(stage) for stage in status["stages"])]
+    reasons = [f"{stage['name']}: {stage['reason']}" for stage in status["stages"] if stage["reason"]]
+    return "\n".join([f"run {status['run']}: {status['state']}", "", *_table(rows), *_block(reasons)])
+
+
+def summary_text(
+    status: RunStatus, history: History, *, run: RunDir, notes: Mapping[str, Sequence[str]]
+) -> str:
+    """The end of a run: time and final loss of every step, what it found out, and where everything is."""
+    rows: list[Sequence[str]] = [("step of the run", "state", "time", "steps", "loss")]
+    for stage in status["stages"]:
+        seconds = history.step(stage["name"]).seconds
+        steps = "" if stage["kind"] != "train" else _count(stage["step"])
+        loss = decimals(stage["loss"])
+        rows.append((stage["name"], stage["state"], duration(seconds) if seconds else "", steps, loss))
+    told = [f"{name}: {line}" for name, lines in notes.items() for line in lines]
+    return "\n".join(["", *_table(rows), *_block(told), "", *_places(status, run)])
+
+
+def failure_text(
+    name: str,
+    outcome: Outcome,
+    *,
+    attempt: int,
+    retry_in: float | None,
+    log: str,
+    tail: Sequence[str],
+    run: RunDir,
+    stage: str,
+) -> str:
+    """What failed, which rank, its last words, and what to do next."""
+    lines = [f"{name} failed (attempt {attempt}): {outcome.reason}"]
+    if outcome.blamed is not None:
+        lines[0] += f", peak memory {outcome.blamed['max_rss_kb'] / 1e6:.1f} GB"
+    lines += [f"    {line}" for line in tail]
+    lines.append(f"  log: {log}")
+    if retry_in is not None:
+        lines.append(f"  starting it again in {duration(retry_in)}")
+        return "\n".join(lines)
+    rank = "" if outcome.blamed_rank is None else f" --rank {outcome.blamed_rank}"
+    lines.append(f"  more: runner logs {run.path} --stage {stage}{rank}")
+    lines.append(f"  when it is mended: runner resume {run.path}")
+    return "\n".join(lines)
+
+
+def progress_text(name: str, figures: Mapping[str, object]) -> str:
+    """One line of how far a step is: `stage1: 120/400 steps, loss 3.214, 12,345 tokens/s, 1m20s left`."""
+    done, total = figures.get("done"), figures.get("total")
+    parts = [f"{name}: {done}/{total} {figures.get('unit', '')}".rstrip(), *beside_the_bar(figures)]
+    eta = figures.get("eta_seconds")
+    if isinstance(eta, (int, float)):
+        parts.append(f"{duration(eta)} left")
+    return ", ".join(parts)
+
+
+def beside_the_bar(figures: Mapping[str, object]) -> list[str]:
+    """Loss and rate, as far as the step tells them."""
+    parts = []
+    if isinstance(loss := figures.get("loss"), (int, float)):
+        parts.append(f"loss {decimals(loss)}")
+    if isinstance(rate := figures.get("tokens_per_second"), (int, float)):
+        parts.append(f"{rate:,.0f} tokens/s")
+    return parts
+
+
+def result_text(result: Mapping[str, object]) -> str:
+    """The end of a step in a few words: `300 of 300 steps, loss 2.871`."""
+    parts = []
+    if isinstance(step := result.get("step"), int) and "total_steps" in result:
+        parts.append(f"{step} of {result['total_steps']} steps")
+    if isinstance(loss := result.get("loss"), (int, float)):
+        parts.append(f"loss {decimals(loss)}")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`0.4s`, `12s`, `3m05s`, `2h10m`, `3d04h`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest}s"
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 48 else f"{hours // 24}d{hours % 24:02d}h"
+
+
+def size(count: int) -> str:
+    """Bytes as `1.2 GB`."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def decimals(number: float | None) -> str:
+    """Four decimals; nothing for None."""
+    return "" if number is None else f"{number:.4f}"
+
+
+def _row(stage: StageStatus) -> tuple[str, ...]:
+    steps = "" if stage["step"] is None else f"{stage['step']}/{_count(stage['total_steps'])}"
+    rate = "" if stage["tokens_per_second"] is None else f"{stage['tokens_per_second']:,.0f}"
+    left = "" if stage["eta_seconds"] is None else duration(stage["eta_seconds"])
+    return (
+        stage["name"],
+        stage["state"],
+        steps,
+        decimals(stage["loss"]),
+        rate,
+        left,
+        stage["latest_checkpoint"] or "",
+        str(stage["attempts"] or ""),
+    )
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else str(number)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns two spaces apart; columns that only have a heading are left out."""
+    kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in kept]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in zip(*kept, strict=True)
+    ]
+
+
+def _block(lines: Sequence[str]) -> list[str]:
+    return ["", *lines] if lines else []
+
+
+def _places(status: RunStatus, run: RunDir) -> list[str]:
+    models = [
+        f"  model of {stage['name']}: {run.stage(stage['name']).converted}"
+        for stage in status["stages"]
+        if stage["kind"] == "train" and stage["state"] == "done"
+    ]
+    return [
+        *models,
+        f"  logs: {run.path}/<stage>/stdout.log, stderr.log, logs/attempt-<n>/",
+        f"  curves: tensorboard --logdir {run.path}",
+    ]

@@ -1,0 +1,104 @@
+"""The rules that hold between the tables of a manifest: references, order, launchers, lengths.
+
+Pure: each rule takes a manifest whose values have the right types and tells the problems it sees. Files,
+hosts and programs are looked at by `runner.preflight`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from onerec.config import Dataset
+from runner.faults import Problem
+from runner.positions import KeyPath
+from runner.rules_cluster import check_cluster
+from runner.rules_references import check_references
+from runner.sources import URL_SCHEMES, source_parts, url_scheme
+from runner.tables import Manifest, Stage
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+"""Names of runs, stages and datasets: they become parts of a path."""
+RESERVED = {
+    "name": {"latest"},
+    "stages": {
+        *("control", "latest", "lock", "log", "logs"),
+        *("environment.json", "events.jsonl", "manifest.resolved.json", "manifest.toml"),
+    },
+}
+"""Names that the run directory, or the folder of runs, uses itself."""
+
+
+def check_rules(manifest: Manifest, doubtful: frozenset[KeyPath] = frozenset()) -> Iterator[Problem]:
+    """Every broken rule; nothing is told about what `doubtful` stages and datasets would have given."""
+    yield from _check_names(manifest)
+    yield from check_cluster(manifest.cluster)
+    for name, dataset in manifest.datasets.items():
+        yield from _check_dataset(("datasets", name), dataset, manifest)
+    yield from check_references(manifest, doubtful)
+    for name, stage in manifest.stages.items():
+        yield from _check_schedule(("stages", name), stage)
+
+
+def _check_names(manifest: Manifest) -> Iterator[Problem]:
+    names: list[tuple[KeyPath, str]] = [(("name",), manifest.name)]
+    names += [(("datasets", name), name) for name in manifest.datasets]
+    names += [(("stages", name), name) for name in manifest.stages]
+    for path, name in names:
+        if not NAME.fullmatch(name):
+            yield Problem(
+                path,
+                f"{name!r} cannot be part of a path",
+                "use letters, digits, '.', '_' and '-', with no '.' or '-' in front",
+            )
+        if name in RESERVED.get(str(path[0]), ()):
+            yield Problem(path, f"{name!r} is a name that runs use themselves", "choose another")
+
+
+def _check_dataset(path: KeyPath, dataset: Dataset, manifest: Manifest) -> Iterator[Problem]:
+    longest = dataset.max_sample_length
+    if longest is not None and longest > dataset.max_length:
+        yield Problem(
+            (*path, "max_sample_length"),
+            f"{longest} is above max_length {dataset.max_length}: such a sample fits no pack",
+            "lower it or raise max_length",
+        )
+    for below, source in source_parts(dataset):
+        if isinstance(source, str):
+            yield from _check_source((*path, *below), source)
+    if dataset.itemic_id_range is not None:
+        yield from _check_range((*path, "itemic_id_range"), dataset.itemic_id_range, manifest)
+
+
+def _check_source(path: KeyPath, source: str) -> Iterator[Problem]:
+    scheme = url_scheme(source)
+    if scheme and scheme not in URL_SCHEMES:
+        known = ", ".join(f"{name}://" for name in URL_SCHEMES)
+        yield Problem(path, f"{scheme}:// cannot be read", f"write a local path or one of {known}")
+    if not source.strip():
+        yield Problem(path, "is empty", "write a file, a folder, a glob or a URL")
+
+
+def _check_range(path: KeyPath, given: tuple[int, int], manifest: Manifest) -> Iterator[Problem]:
+    layers, size = manifest.vocab.itemic_layer_n, manifest.vocab.vocab_size_per_layer
+    wanted = layers * size + 2
+    first, last = given
+    if last - first + 1 != wanted:
+        yield Problem(
+            path,
+            f"[{first}, {last}] holds {max(0, last - first + 1)} ids, but [vocab] makes {wanted} itemic "
+            f"tokens: {layers} x {size} and 2",
+            f"write [{first}, {first + wanted - 1}], or remove it: it is derived from [vocab]",
+        )
+
+
+def _check_schedule(path: KeyPath, stage: Stage) -> Iterator[Problem]:
+    if stage.kind != "train" or stage.num_training_steps is None:
+        return
+    if stage.num_warmup_steps > stage.num_training_steps:
+        yield Problem(
+            (*path, "num_warmup_steps"),
+            f"the warm-up of {stage.num_warmup_steps} steps is longer than num_training_steps "
+            f"{stage.num_training_steps}, where the decay ends",
+            "lower it or raise num_training_steps",
+        )

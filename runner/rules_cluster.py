@@ -1,0 +1,85 @@
+"""The rules of [cluster]: what each launcher can do with hosts, processes and environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from runner.faults import Problem, shown
+from runner.tables import Cluster
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,14}")
+_OWNED = re.compile(
+    r"RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|GROUP_RANK|ROLE_.*|MASTER_ADDR|MASTER_PORT"
+    r"|(TORCHELASTIC|PET|OMPI|PMIX|PRTE|SLURM|RUNNER)_.*"
+)
+
+
+def check_cluster(cluster: Cluster) -> Iterator[Problem]:
+    """Every key of [cluster] that its launcher cannot honour."""
+    if cluster.launcher == "slurm":
+        yield Problem(
+            ("cluster", "launcher"),
+            '"slurm" is not implemented in this version',
+            'inside an allocation use launcher = "mpirun" or "torchrun" with a hostfile',
+        )
+    low, high = cluster.node_range
+    if not 1 <= low <= high:
+        yield Problem(
+            ("cluster", "nnodes"), f"{shown(cluster.nnodes)} is no range of hosts", 'write one such as "1:4"'
+        )
+    elif cluster.launcher == "local":
+        yield from _check_local(cluster, high)
+    else:
+        yield from _check_hosts(cluster, low, high)
+    yield from _check_environment(cluster)
+
+
+def _check_local(cluster: Cluster, nodes: int) -> Iterator[Problem]:
+    several = 'write launcher = "torchrun" or "mpirun", or remove it'
+    one = 'launcher "local" starts one process on this machine'
+    if cluster.nproc_per_node not in ("auto", 1):
+        yield Problem(("cluster", "nproc_per_node"), f"{cluster.nproc_per_node}, but {one}", several)
+    if nodes > 1:
+        yield Problem(("cluster", "nnodes"), f"{shown(cluster.nnodes)}, but {one}", several)
+    if cluster.hostfile is not None:
+        yield Problem(("cluster", "hostfile"), f"no host would be used: {one}", several)
+
+
+def _check_hosts(cluster: Cluster, low: int, high: int) -> Iterator[Problem]:
+    if low != high and cluster.launcher != "torchrun":
+        yield Problem(
+            ("cluster", "nnodes"),
+            f"{shown(cluster.nnodes)} is a range, which only torchrun knows",
+            f"write nnodes = {high}",
+        )
+    if high > 1 and cluster.hostfile is None:
+        yield Problem(
+            ("cluster", "hostfile"),
+            f"missing key 'hostfile': {cluster.launcher} needs to know {high} hosts",
+            'write a file of lines such as "host slots=8" and name it here, or nnodes = 1',
+            ("cluster",),
+        )
+
+
+def _check_environment(cluster: Cluster) -> Iterator[Problem]:
+    if cluster.network_interface is not None and not _INTERFACE.fullmatch(cluster.network_interface):
+        yield Problem(
+            ("cluster", "network_interface"),
+            f"{shown(cluster.network_interface)} is no name of an interface",
+            "write one that `ip link` shows, such as eth0",
+        )
+    for name, value in cluster.env.items():
+        if not _VARIABLE.fullmatch(name):
+            yield Problem(
+                ("cluster", "env", name),
+                f"{name!r} is no name of a variable",
+                "use letters, digits and '_', no digit in front",
+            )
+        elif _OWNED.fullmatch(name):
+            yield Problem(("cluster", "env", name), f"{name!r} is set by the launcher", "remove it")
+        elif not value.isprintable():
+            yield Problem(
+                ("cluster", "env", name), "the value holds a character that is not printable", "remove it"
+            )

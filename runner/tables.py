@@ -1,0 +1,138 @@
+"""The tables of a manifest: what a person may write, what each key means, and what changing it may change.
+
+Reuses the sections that the steps are told (`onerec.config`); nothing here reads a file or knows a position.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
+
+from onerec.config import (
+    BuildData,
+    Cosmetic,
+    Dataset,
+    InitModel,
+    ModelTest,
+    Section,
+    Topology,
+    Training,
+    Vocab,
+)
+
+
+class Model(Section):
+    """The base model that the programme starts from."""
+
+    base_model_dir: str | None = None
+    """Hugging Face folder of a Qwen3 before vocabulary expansion; not needed with an init_model stage."""
+    model_class: Literal["Qwen3ForCausalLM"] = "Qwen3ForCausalLM"
+    """Class of transformers that loads it."""
+    use_tie_weights: bool | None = None
+    """Whether embedding and head are one table; default: what the model's own config says."""
+
+
+class Cluster(Section):
+    """Where the training stages run, and how their processes are started."""
+
+    launcher: Annotated[Literal["local", "torchrun", "mpirun", "slurm"], Topology] = "local"
+    """local: one process here; torchrun: processes here or on the hosts of hostfile; mpirun: Open MPI."""
+    hostfile: Annotated[str | None, Topology] = None
+    """One host a line, "host slots=8"."""
+    nproc_per_node: Annotated[PositiveInt | Literal["auto"], Topology] = "auto"
+    """Processes per host; "auto" is one per GPU, and 1 without a GPU."""
+    nnodes: Annotated[PositiveInt | Annotated[str, Field(pattern=r"^[0-9]+(:[0-9]+)?$")] | None, Topology] = (
+        None
+    )
+    """Hosts; torchrun also takes a range, "1:4"; default: every host of hostfile, or this host."""
+    network_interface: Annotated[str | None, Topology] = None
+    """Such as eth0; default: found from the route to the first other host."""
+    max_restarts: Annotated[NonNegativeInt, Topology] = 2
+    """How often a failed training stage is started again from its newest checkpoint."""
+    env: Annotated[dict[str, str], Topology] = Field(default_factory=dict)
+    """Exported to every process."""
+
+    @property
+    def node_range(self) -> tuple[int, int]:
+        """Fewest and most hosts, as written: equal unless nnodes is a range; (1, 1) when not written."""
+        low, _, high = str(self.nnodes or 1).partition(":")
+        return int(low), int(high or low)
+
+
+class BuildDataStage(BuildData):
+    """Raw interactions and item texts to semantic ids and parquet; gives pretrain, sft and test."""
+
+    kind: Literal["build_data"]
+
+
+class InitModelStage(InitModel):
+    """A Qwen3 from scratch, instead of model.base_model_dir."""
+
+    kind: Literal["init_model"]
+
+
+class ExpandVocabStage(Section):
+    """Add the itemic tokens of [vocab] to a model."""
+
+    kind: Literal["expand_vocab"]
+    starts_from: str | None = None
+    """Stage whose model is expanded; default: the newest model before this stage."""
+
+
+class TrainStage(Training):
+    """Train on one dataset; the final checkpoint is converted for the next stage."""
+
+    kind: Literal["train"]
+    dataset: str
+    """Which of [datasets]."""
+    starts_from: str | None = None
+    """Stage whose model is trained; default: the newest model before this stage."""
+
+
+class TestModelStage(ModelTest):
+    """Load a stage's model, run it, generate with it, and tell whether it is sound."""
+
+    __test__ = False  # the name begins with Test; it is no test class
+    kind: Literal["test_model"]
+    starts_from: str | None = None
+    """Stage whose model is tested; default: the newest model before this stage."""
+
+
+Stage = Annotated[
+    BuildDataStage | InitModelStage | ExpandVocabStage | TrainStage | TestModelStage,
+    Field(discriminator="kind"),
+]
+
+
+def start_of(stage: Stage) -> str | None:
+    """The stage that a stage says it starts from; None when it says nothing or cannot."""
+    if isinstance(stage, (ExpandVocabStage, TrainStage, TestModelStage)):
+        return stage.starts_from
+    return None
+
+
+MODEL_KINDS = ("init_model", "expand_vocab", "train")
+"""Kinds of stage that give a model."""
+DATA_OUTPUTS = ("pretrain", "sft", "test")
+"""Names of the outputs of a build_data stage that hold rows."""
+
+
+class Manifest(Section):
+    """One training programme: base model, itemic vocabulary, datasets, stages and cluster."""
+
+    name: Annotated[str, Cosmetic]
+    """The run: its directory is output_dir/name."""
+    output_dir: Annotated[str, Cosmetic] = "runs"
+    """Parent of the run directory; relative to the folder that the runner is started in, as outputs are."""
+    seed: NonNegativeInt = 0
+    """Seed of everything random that has no seed of its own."""
+    model: Model = Field(default_factory=Model)
+    vocab: Vocab = Field(default_factory=Vocab)
+    cluster: Cluster = Field(default_factory=Cluster)
+    datasets: dict[str, Dataset] = Field(default_factory=dict)
+    """Datasets by name."""
+    training: dict[str, JsonValue] = Field(default_factory=dict)
+    """Defaults of every training stage, already merged into `stages`; a stage overrides each key."""
+    stages: Annotated[dict[str, Stage], Field(min_length=1)]
+    """Stages by name, in the order they run."""
