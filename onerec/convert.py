@@ -18,6 +18,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from onerec.errors import ConfigError, OneRecError, StorageError
+from onerec.folder import whole_folder
 from onerec.model.hf_folder import CONFIG_NAME, HEAD, INDEX_NAME, carried_files, read_json, write_json
 from onerec.model.itemic_rows import ROWS_SUFFIX
 from onerec.model.load import tensor_files
@@ -131,31 +132,23 @@ def open_source(checkpoint: Path, model_dir: Path) -> Source:
 
 
 def _write_folder(config: ConvertConfig, checkpoint: Path, target: Path) -> dict[str, Any]:
-    temporary = target.with_name(f"{CONVERTED}.tmp-{os.getpid()}")
-    for leftover in target.parent.glob(f"{CONVERTED}.tmp-*"):
-        shutil.rmtree(leftover)
-    temporary.mkdir()
     try:
-        source = open_source(checkpoint, Path(config.model_dir))
-        digests = _write_tensors(config, source, temporary)
-        _carry(Path(config.model_dir), temporary, dtype=DTYPES[config.dtype])
-        prove(temporary, digests=digests)
-        record = {
-            "step": int(checkpoint.name.removeprefix("step")),
-            "dtype": config.dtype,
-            "tensors": len(digests),
-            "checkpoint": checkpoint.name,
-            "stage": Path(config.stage_dir).name,
-            "started_from": config.model_dir,
-        }
-        write_json(temporary / RECORD_NAME, record)
-        _put_in_place(temporary, target)
+        with whole_folder(target) as folder:
+            source = open_source(checkpoint, Path(config.model_dir))
+            digests = _write_tensors(config, source, folder)
+            _carry(Path(config.model_dir), folder, dtype=DTYPES[config.dtype])
+            prove(folder, digests=digests)
+            record = {
+                "step": int(checkpoint.name.removeprefix("step")),
+                "dtype": config.dtype,
+                "tensors": len(digests),
+                "checkpoint": checkpoint.name,
+                "stage": Path(config.stage_dir).name,
+                "started_from": config.model_dir,
+            }
+            write_json(folder / RECORD_NAME, record)
     except OSError as fault:
-        raise StorageError(
-            f"{temporary}: {fault}; free space or mend the disk, then convert again"
-        ) from fault
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise StorageError(f"{target}: {fault}; free space or mend the disk, then convert again") from fault
     return record
 
 
@@ -220,14 +213,3 @@ def _load_whole(folder: Path) -> None:
     wrong = {kind: sorted(map(str, names)) for kind, names in told.items() if names}
     if wrong:
         raise OneRecError(f"{folder} does not load cleanly with from_pretrained: {wrong}")
-
-
-def _put_in_place(temporary: Path, target: Path) -> None:
-    for path in temporary.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_directory(temporary)
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
-    sync_directory(target.parent)

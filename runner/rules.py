@@ -30,9 +30,10 @@ RESERVED = {
 
 
 def check_rules(manifest: Manifest, doubtful: frozenset[KeyPath] = frozenset()) -> Iterator[Problem]:
-    """Every broken rule; nothing is told about what `doubtful` stages and datasets would have given."""
+    """Every broken rule; nothing is told that rests on a `doubtful` stage, dataset or launcher."""
     yield from _check_names(manifest)
-    yield from check_cluster(manifest.cluster)
+    if ("cluster", "launcher") not in doubtful:
+        yield from check_cluster(manifest.cluster)
     for name, dataset in manifest.datasets.items():
         yield from _check_dataset(("datasets", name), dataset, manifest)
     yield from check_references(manifest, doubtful)

@@ -26,7 +26,7 @@ def check_references(manifest: Manifest, doubtful: frozenset[KeyPath]) -> Iterat
     for name in manifest.datasets:
         if name not in used:
             yield from _References(manifest, doubtful, "", tuple(manifest.stages)).of_dataset(name)
-    if not any(table == "stages" for table, *_ in doubtful):
+    if not any(len(path) == 2 and path[0] == "stages" for path in doubtful):
         yield from _check_models(manifest)
         yield from _check_expanded(manifest)
 
@@ -65,8 +65,8 @@ class _References:
         offer = f"build_data stages before it: {listed(builders)}"
         yield from self._of_stage((*path, "stage"), source.stage, builders, offer=offer, lack="makes no data")
         if source.name not in DATA_OUTPUTS:
-            remedy = did_you_mean(source.name, DATA_OUTPUTS) or f"outputs: {listed(DATA_OUTPUTS)}"
-            yield Problem((*path, "name"), f"a build_data stage has no output {source.name!r}", remedy)
+            message = f"a build_data stage has no output {source.name!r}"
+            yield Problem((*path, "name"), message, f"outputs: {listed(DATA_OUTPUTS)}")
 
     def _of_stage(
         self, path: KeyPath, target: str, fitting: list[str], *, offer: str, lack: str

@@ -40,12 +40,14 @@ def understand(document: Document) -> tuple[Manifest | None, list[Problem]]:
         manifest, found = _validate(sound)
         problems += _news(found, document, sound)
     if manifest is not None:
-        told = {problem.path for problem in problems}
-        doubtful = _lost(document, sound)
-        problems += [
-            problem for problem in check_rules(manifest, doubtful=doubtful) if problem.path not in told
-        ]
+        told = frozenset(problem.path for problem in problems)
+        broken = check_rules(manifest, doubtful=told | _lost(document, sound))
+        problems += [problem for problem in broken if not _is_told(problem.path, told)]
     return (None if problems else manifest), problems
+
+
+def _is_told(path: KeyPath, told: frozenset[KeyPath]) -> bool:
+    return any(path[:length] in told for length in range(1, len(path) + 1))
 
 
 def _news(problems: list[Problem], document: Document, sound: Document) -> list[Problem]:
@@ -76,7 +78,7 @@ def _validate(document: Document) -> tuple[Manifest | None, list[Problem]]:
         manifest = Manifest.model_validate_json(json.dumps(merged))
     except ValidationError as fault:
         for error in fault.errors(include_url=False):
-            problem = problem_of_error(error, merged)
+            problem = problem_of_error(error, merged, document)
             if problem is not None:
                 problems.append(_blame_defaults(problem, document))
         return None, problems
@@ -94,7 +96,8 @@ def _problems_of_defaults(document: Document) -> Iterator[Problem]:
         for error in fault.errors(include_url=False):
             if error["type"] in ("missing", "value_error"):
                 continue
-            problem = problem_of_error({**error, "loc": ("training", *error["loc"])}, document)
+            below = {**error, "loc": ("training", *error["loc"])}
+            problem = problem_of_error(below, document, document)
             if problem is not None:
                 yield problem
 
@@ -145,17 +148,19 @@ def _repaired(document: Document, problems: list[Problem]) -> Document:
 def _without(document: Document, problems: list[Problem]) -> Document:
     sound = copy.deepcopy(document)
     for problem in sorted(problems, key=lambda problem: len(problem.path), reverse=True):
-        list_at = next((i for i, part in enumerate(problem.path) if isinstance(part, int)), None)
-        _remove(sound, problem.path[:list_at])
+        _remove(sound, problem.path)
     return sound
 
 
 def _remove(document: Document, path: KeyPath) -> None:
-    if not path:
-        return
-    table = _value_at(document, path[:-1])
-    if isinstance(table, dict):
-        table.pop(path[-1], None)
+    """Take a key out of its table; a source in a list is replaced, so that the others keep their places."""
+    above = _value_at(document, path[:-1]) if path else None
+    if isinstance(above, dict):
+        above.pop(path[-1], None)
+    elif isinstance(above, list) and "sources" in path:
+        above[int(path[-1])] = "-"
+    elif isinstance(above, list):
+        _remove(document, path[:-1])
 
 
 def _value_at(document: Any, path: KeyPath) -> Any:

@@ -48,8 +48,13 @@ _HOW_TO_ADD = {
 }
 
 
-def problem_of_error(error: Mapping[str, Any], document: Mapping[str, Any]) -> Problem | None:
-    """The problem that one pydantic error tells; None for an echo of another error of the same value."""
+def problem_of_error(
+    error: Mapping[str, Any], document: Mapping[str, Any], written: Mapping[str, Any]
+) -> Problem | None:
+    """The problem that one pydantic error tells; None for an echo of another error of the same value.
+
+    `document` is what pydantic saw; `written` is that without the defaults of [training] in its stages.
+    """
     kind, value = str(error["type"]), error["input"]
     path, value_at, in_union = _settle(error, document)
     if kind == "missing" and isinstance(path[-1], str):
@@ -60,7 +65,7 @@ def problem_of_error(error: Mapping[str, Any], document: Mapping[str, Any]) -> P
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _kind_problem(path, value)
     if kind == "value_error":
-        return _rule_problem(path, str(error["ctx"]["error"]), document)
+        return _rule_problem(path, str(error["ctx"]["error"]), document, written)
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if key in _WANTED and (in_union or key == "itemic_id_range"):
         return None if _is_echo(error, value_at, path) else _wanted_problem(path, key, value_at)
@@ -113,14 +118,19 @@ def _kind_problem(path: KeyPath, stage: object) -> Problem:
     return Problem((*path, "kind"), f"{shown(kind)} is no kind of stage", remedy or f"write {kinds}")
 
 
-def _rule_problem(path: KeyPath, text: str, document: Any) -> Problem:
-    """A broken rule of one table, told at the first key that the rule names and the table has."""
+def _rule_problem(path: KeyPath, text: str, document: Any, written: Any) -> Problem:
+    """A broken rule of one table, told at the first key that the rule names: one of its own, or a default."""
     message, _, remedy = text.rpartition("; ")
-    table = document
+    keys = re.findall(r"[a-z][a-z0-9_]*", text)
+    named = [key for table in (written, document) for key in keys if key in _table(table, path)]
+    at = (*path, named[0]) if named else path
+    return Problem(at, message or text, remedy if message else "", path)
+
+
+def _table(document: Any, path: KeyPath) -> Mapping[str, object]:
     for part in path:
-        table = table[part]
-    named = next((key for key in re.findall(r"[a-z_]+[a-z0-9_]*", text) if key in table), None)
-    return Problem((*path, named) if named else path, message or text, remedy if message else "", path)
+        document = document[part]
+    return document if isinstance(document, Mapping) else {}
 
 
 def _value_words(kind: str, value: object, ctx: Mapping[str, Any], path: KeyPath) -> tuple[str, str]:

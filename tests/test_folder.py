@@ -26,9 +26,14 @@ def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
 def test_a_block_that_raises_leaves_everything_as_it_was(tmp_path):
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "old").touch()
-    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "made") as folder:
-        (folder / "new").touch()
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with whole_folder(tmp_path / "made") as folder:
+            (folder / "new").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (names(tmp_path), names(tmp_path / "made")) == (["made"], ["old"])
 
 

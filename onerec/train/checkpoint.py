@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import pickle
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,10 @@ def read(tensors: dict[str, torch.Tensor], folder: Path, *, whose: str, alone: b
             raise ConfigError(
                 f"{whose}: {name} has shape {tuple(stored[name].size)}, not {tuple(tensor.shape)}"
             )
-    dcp.load(dict(tensors), storage_reader=reader, no_dist=alone)
+    with warnings.catch_warnings():
+        # that no process group is there is what `alone` says
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+        dcp.load(dict(tensors), storage_reader=reader, no_dist=alone)
 
 
 class SafeReader(FileSystemReader):

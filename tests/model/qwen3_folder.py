@@ -1,4 +1,4 @@
-"""Small real Qwen3 folders to start from: tied or not, in one file or several, with padding rows or without."""
+"""Small real Qwen3 folders to start from: tied or not, in one file or several, with or without padding."""
 
 import json
 

@@ -25,7 +25,9 @@ SIZES = {
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
-    texts = [f"A viewer watched film {n} and then, much later, another drama of 19{n}." for n in range(10, 90)]
+    texts = [
+        f"A viewer watched film {n} and then, much later, another drama of 19{n}." for n in range(10, 90)
+    ]
     rows = [json.dumps([{"type": "text", "text": text}]) for text in texts]
     pq.write_table(pa.table({"segments": rows}), folder / "part-00000-of-00001.parquet")
     return folder
@@ -101,7 +103,7 @@ def test_a_given_tokenizer_without_a_template_gets_qwen3s(tmp_path):
 
 def test_a_folder_without_a_tokenizer_and_one_without_chat_tokens_are_refused_and_leave_nothing(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="neither tokenizer.json nor vocab.json"):
+    with pytest.raises(ConfigError, match=r"neither tokenizer\.json nor vocab\.json"):
         init_model(config(tmp_path / "out", tokenizer_dir=str(tmp_path / "empty")))
     given = qwen3_folder.make(tmp_path / "given")
     text = (given / "tokenizer.json").read_text(encoding="utf-8")

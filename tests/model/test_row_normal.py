@@ -33,7 +33,9 @@ def test_mean_and_covariance_are_those_of_the_first_rows_alone(tmp_path, monkeyp
     normal = measure(stored(tmp_path, table), "table", rows=80)
     exact = table[:80].double()
     torch.testing.assert_close(normal.mean_D.double(), exact.mean(dim=0), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close((normal.factor_DD @ normal.factor_DD.T).double(), exact.T.cov(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        (normal.factor_DD @ normal.factor_DD.T).double(), exact.T.cov(), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_drawn_rows_have_the_mean_and_covariance(tmp_path):

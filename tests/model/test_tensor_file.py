@@ -23,11 +23,17 @@ def source(tmp_path):
 
 
 def bits(tensor):
-    return tensor.dtype, tuple(tensor.shape), tensor.contiguous().view(torch.uint8).tolist() if tensor.dim() else tensor.item()
+    return (
+        tensor.dtype,
+        tuple(tensor.shape),
+        tensor.contiguous().view(torch.uint8).tolist() if tensor.dim() else tensor.item(),
+    )
 
 
 def rows(*values):
-    return lambda: iter([torch.tensor(row, dtype=torch.bfloat16).view(torch.uint8).numpy().tobytes() for row in values])
+    return lambda: iter(
+        [torch.tensor(row, dtype=torch.bfloat16).view(torch.uint8).numpy().tobytes() for row in values]
+    )
 
 
 @pytest.mark.parametrize("piece", [1, 5, 2**20])
@@ -58,7 +64,9 @@ def test_a_file_of_which_nothing_is_left_is_not_written(source, tmp_path):
     assert not target.exists()
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:20], lambda data: b"", lambda data: b"x" * 99])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-1], lambda data: data[:20], lambda data: b"", lambda data: b"x" * 99]
+)
 def test_a_damaged_file_is_an_error_that_names_it(source, tmp_path, damage):
     source.write_bytes(damage(source.read_bytes()))
     with pytest.raises(StorageError, match=r"source\.safetensors is damaged"):

@@ -63,7 +63,11 @@ def test_the_size_is_all_that_was_asked_and_qwen3s_tokens_end_it_in_its_order(sa
     tokenizer = AutoTokenizer.from_pretrained(saved)
     assert len(tokenizer) == 360
     assert tokenizer.convert_ids_to_tokens(list(range(334, 360))) == [*SPECIAL_TOKENS, *PLAIN_TOKENS]
-    assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token) == ("<|im_end|>", "<|endoftext|>", None)
+    assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token) == (
+        "<|im_end|>",
+        "<|endoftext|>",
+        None,
+    )
     assert tokenizer.model_max_length == 128
 
 
@@ -102,7 +106,11 @@ def test_the_same_texts_give_the_same_tokenizer(corpus):
 
 def test_texts_are_found_in_every_form_that_rows_come_in(tmp_path):
     part = {"type": "text", "text": "c"}
-    chat = [{"role": "user", "content": "a"}, {"role": "user", "content": part}, {"role": "user", "content": [part, part]}]
+    chat = [
+        {"role": "user", "content": "a"},
+        {"role": "user", "content": part},
+        {"role": "user", "content": [part, part]},
+    ]
     folder = write(tmp_path / "rows", messages=[json.dumps(chat), None], segments=[None, json.dumps([part])])
     write(folder, messages=[[{"role": "user", "content": "nested"}]])
     write(folder, segments=[[{"type": "text", "text": "nested too"}]])
@@ -121,7 +129,9 @@ def test_a_folder_without_rows_a_broken_file_and_a_strange_one_are_errors_that_n
 
 
 def test_too_little_text_is_an_error_with_the_size_it_would_give(corpus):
-    with pytest.raises(ConfigError, match=r"give (\d+) tokens, not 9000; set tokenizer_vocab_size = \1 or less"):
+    with pytest.raises(
+        ConfigError, match=r"give (\d+) tokens, not 9000; set tokenizer_vocab_size = \1 or less"
+    ):
         train_tokenizer((str(corpus),), vocab_size=9000)
 
 
@@ -149,7 +159,12 @@ def say(role, content, **more):
             "<|im_start|>assistant\n<think>\n\n</think>\n\na<|im_end|>\n",
         ),
         (
-            [say("user", "q"), say("assistant", "<think>\nt\n</think>\n\na"), say("user", "r"), say("assistant", "b")],
+            [
+                say("user", "q"),
+                say("assistant", "<think>\nt\n</think>\n\na"),
+                say("user", "r"),
+                say("assistant", "b"),
+            ],
             {},
             "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nr<|im_end|>\n"
             "<|im_start|>assistant\n<think>\n\n</think>\n\nb<|im_end|>\n",
@@ -197,7 +212,10 @@ def test_every_conversation_is_rendered_as_by_qwen3s_own_template(saved):
     tokenizer = AutoTokenizer.from_pretrained(saved)
     turns = [
         *(say("user", text) for text in ("q", "<tool_response>\nx\n</tool_response>", "\n ")),
-        *(say("assistant", text) for text in ("a", "\n\na\n", "<think>\nt\n</think>\n\na", "no start</think>a")),
+        *(
+            say("assistant", text)
+            for text in ("a", "\n\na\n", "<think>\nt\n</think>\n\na", "no start</think>a")
+        ),
         *(say("assistant", text) for text in ("<think>no end", " <think>1</think><think>2</think>\n a")),
         say("assistant", "a", reasoning_content="r\n"),
         say("assistant", "<think>w</think>a", reasoning_content=""),
