@@ -227,6 +227,8 @@ class BuildData(Section):
     """Whether a missing source may be downloaded."""
     history_length: PositiveInt = 50
     """Most items of a history in one chat row."""
+    window_items: PositiveInt = 350
+    """Most items of a history in one pretraining text; longer histories become several texts."""
     samples_per_user: PositiveInt = 8
     """Chat rows made of each user: as many last positions of the training part."""
     item_vector_size: PositiveInt = 64

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runner.console import PlainListener
     from runner.manifest import Manifest
 
-PREFLIGHT_REFUSED, INTERRUPTED = 3, 130
+PREFLIGHT_REFUSED = 3
 WATCH_SECONDS = 2.0
 TRACEBACK = "--traceback"
 
@@ -66,8 +66,6 @@ def main() -> None:
             raise
         _complain(f"error: {fault}")
         sys.exit(fault.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
 
 
 def with_default_verb(arguments: Sequence[str]) -> list[str]:

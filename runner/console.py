@@ -45,8 +45,7 @@ class PlainListener:
 
     def started(self, step: Step, *, attempt: int, reason: str) -> None:
         """Tell that an attempt begins."""
-        again = "" if attempt == 1 else f", attempt {attempt}"
-        self._say(f"{step.name}: started ({reason}{again})")
+        self._say(f"{step.name}: started" + ("" if attempt == 1 else f", attempt {attempt} ({reason})"))
         self._told_at = time.monotonic()
 
     def progressed(self, step: Step, figures: Mapping[str, object]) -> None:

@@ -120,7 +120,7 @@ def _decide(step: Step, told: StepHistory, facts: Facts) -> Decision:
 
 def _why_again(told: StepHistory, facts: Facts) -> str:
     if told.state != "done":
-        return f"attempt {told.attempts} was {'interrupted' if told.state == 'running' else told.state}"
+        return f"attempt {told.attempts} {'failed' if told.state == 'failed' else 'was interrupted'}"
     return f"{facts.missing[0]} is gone" if facts.missing else "its result.json is gone"
 
 

@@ -5,6 +5,7 @@ What the events add up to is told by runner.history. One writer at a time: whoev
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -33,17 +34,18 @@ class Journal:
 
     def append(self, event: str, **fields: object) -> None:
         """Add one event; raises StorageError when the disk does not take it."""
-        self._seq += 1
-        body: Event = {"seq": self._seq, "time": time.time(), "event": event, **fields}
+        body: Event = {"seq": self._seq + 1, "time": time.time(), "event": event, **fields}
         line = _text({**body, "crc": _checksum(body)}).encode() + b"\n"
+        before = os.fstat(self._descriptor).st_size
         try:
             # one write, so that a reader sees the whole line or (after a crash) a torn last one
-            written = os.write(self._descriptor, line)
+            if os.write(self._descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._descriptor)
         except OSError as fault:
+            os.ftruncate(self._descriptor, before)  # else the next event would stand on a torn line
             raise StorageError(f"events.jsonl cannot be written: {fault}; free the disk and go on") from fault
-        if written != len(line):
-            raise StorageError("events.jsonl: the disk is full; free some space and run it again")
+        self._seq += 1
 
     def close(self) -> None:
         """Stop writing."""
@@ -72,7 +74,7 @@ def _parse(line: bytes, *, path: Path, number: int) -> Event:
     try:
         document: Event = json.loads(line)
         told = document.pop("crc")
-    except (ValueError, KeyError, AttributeError) as fault:
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise _damaged(path, number, "it is no event") from fault
     if told != _checksum(document):
         raise _damaged(path, number, "its checksum does not fit")

@@ -121,7 +121,8 @@ def script(commands: tuple[Command, ...], *, title: str, tools: Toolchain, rende
     ]
     if len(commands) == 1:
         return "\n".join([*lines, f"exec {_readable(commands[0])}", ""])
-    return "\n".join([*lines, *(f"{_readable(command)} &" for command in commands), "wait", ""])
+    waits = 'for job in $(jobs -p); do wait "$job"; done'
+    return "\n".join([*lines, *(f"{_readable(command)} &" for command in commands), waits, ""])
 
 
 def is_scrubbed(name: str) -> bool:

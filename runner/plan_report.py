@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from runner.launch import Command
     from runner.steps import Plan, Read, Step
 
+VERBS = {"skip": "", "start": "to run, ", "continue": "to go on, ", "drift": "DRIFTED, "}
+
 
 @dataclass(frozen=True)
 class PlanView:
@@ -49,11 +51,10 @@ def plan_text(view: PlanView, *, with_argv: bool) -> str:
     lines = [f"run {view.plan.run.name} in {view.plan.run.path}: {len(view.decisions)} steps", ""]
     for number, decision in enumerate(view.decisions, start=1):
         step = decision.step
-        verb = {"skip": "done", "start": "runs", "continue": "goes on", "drift": "DRIFTED"}[decision.action]
-        lines.append(f"{number:2d}. {step.name} ({step.kind}) - {verb}: {decision.reason}")
+        lines.append(f"{number:2d}. {step.name} ({step.kind}): {VERBS[decision.action]}{decision.reason}")
         lines += [f"      reads   {_read_text(read, view)}" for read in step.reads]
         lines += [f"      writes  {output}" for output in step.outputs]
-        lines.append(f"      as      {'a launch on the cluster' if step.launched else 'one process here'}")
+        lines.append(f"      as      {'ranks of the cluster' if step.launched else 'one process here'}")
         if with_argv:
             lines += [
                 f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())
@@ -73,7 +74,6 @@ def _step_document(decision: Decision, view: PlanView) -> dict[str, object]:
         "action": decision.action,
         "reason": decision.reason,
         "fingerprint": step.fingerprint,
-        "ingredients": step.ingredients,
         "upstream": list(step.upstream),
         "inputs": [_read_document(read, view) for read in step.reads],
         "outputs": list(step.outputs),

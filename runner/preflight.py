@@ -6,13 +6,15 @@ Everything is found in one go and nothing is changed. No torch and no pyarrow: t
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from onerec.config import GenerationCase
 from runner.findings import Finding, error, warning
 from runner.hosts import HostfileError, read_hostfile
 from runner.preflight_data import check_sources
@@ -152,15 +154,18 @@ def _check_there(place: str, path: Path) -> Iterator[Finding]:
 
 
 def _check_cases(place: str, path: Path) -> Iterator[Finding]:
+    if not path.is_file():
+        yield from _check_there(place, path)
+        return
     try:
-        cases = json.loads(path.read_bytes())
-    except (OSError, ValueError) as fault:
+        cases = TypeAdapter(list[GenerationCase]).validate_json(path.read_bytes())
+    except ValidationError as fault:
         yield error(
-            place, f"{path} is no JSON file that can be read: {fault}", "correct the path or the file"
+            place, f"{path}: {fault.errors()[0]['msg']}", "write a JSON list, one object for each case"
         )
         return
-    if not isinstance(cases, list) or not cases:
-        yield error(place, f"{path} holds no test case", "write a JSON list with one object for each case")
+    if not cases:
+        yield error(place, f"{path} holds no test case", "write a JSON list, one object for each case")
 
 
 def check_packages(packages: Sequence[str] = PACKAGES) -> Iterator[Finding]:

@@ -29,9 +29,9 @@ def summary_text(
     rows: list[Sequence[str]] = [("step of the run", "state", "time", "steps", "loss")]
     for stage in status["stages"]:
         seconds = history.step(stage["name"]).seconds
-        steps = "" if stage["kind"] != "train" else _count(stage["step"])
-        loss = decimals(stage["loss"])
-        rows.append((stage["name"], stage["state"], duration(seconds) if seconds else "", steps, loss))
+        steps = str(stage["step"] or "") if stage["kind"] == "train" else ""
+        time = duration(seconds) if seconds else ""
+        rows.append((stage["name"], stage["state"], time, steps, decimals(stage["loss"])))
     told = [f"{name}: {line}" for name, lines in notes.items() for line in lines]
     return "\n".join(["", *_table(rows), *_block(told), "", *_places(status, run)])
 
@@ -50,7 +50,7 @@ def failure_text(
     """What failed, which rank, its last words, and what to do next."""
     lines = [f"{name} failed (attempt {attempt}): {outcome.reason}"]
     if outcome.blamed is not None:
-        lines[0] += f", peak memory {outcome.blamed['max_rss_kb'] / 1e6:.1f} GB"
+        lines[0] += f", peak memory {size(outcome.blamed['max_rss_kb'] * 1024)}"
     lines += [f"    {line}" for line in tail]
     lines.append(f"  log: {log}")
     if retry_in is not None:

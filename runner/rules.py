@@ -21,6 +21,7 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 """Names of runs, stages and datasets: they become parts of a path."""
 RESERVED = {
     "name": {"latest"},
+    "datasets": {"logs", "rows"},  # a build_data stage named data lies beside the datasets
     "stages": {
         *("control", "latest", "lock", "log", "logs"),
         *("environment.json", "events.jsonl", "manifest.resolved.json", "manifest.toml"),
@@ -52,7 +53,8 @@ def _check_names(manifest: Manifest) -> Iterator[Problem]:
                 f"{name!r} cannot be part of a path",
                 "use letters, digits, '.', '_' and '-', with no '.' or '-' in front",
             )
-        if name in RESERVED.get(str(path[0]), ()):
+        taken = name in RESERVED[str(path[0])]
+        if taken or (path == ("stages", "data") and manifest.stages[name].kind != "build_data"):
             yield Problem(path, f"{name!r} is a name that runs use themselves", "choose another")
 
 

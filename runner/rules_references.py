@@ -79,7 +79,7 @@ class _References:
         elif target in self.before:
             yield Problem(path, f"stage {target!r} ({stage.kind}) {lack}", offer)
         elif target == self.name:
-            yield Problem(path, "a stage cannot start from itself", offer)
+            yield Problem(path, f"{target!r} is this stage itself", offer)
         else:
             yield Problem(path, f"stage {target!r} does not come before stage {self.name!r}", offer)
 

@@ -28,7 +28,10 @@ Document = dict[str, Any]
 
 
 def understand(document: Document) -> tuple[Manifest | None, list[Problem]]:
-    """The manifest, defaults of [training] merged into its stages; None as long as there is any problem."""
+    """The manifest, defaults of [training] merged into its stages; None as long as there is any problem.
+
+    A path may have more than one problem; the first is the one to tell.
+    """
     problems = list(_foreign_values(document))
     sound = _without(document, problems)
     manifest, found = _validate(sound)
@@ -41,13 +44,8 @@ def understand(document: Document) -> tuple[Manifest | None, list[Problem]]:
         problems += _news(found, document, sound)
     if manifest is not None:
         told = frozenset(problem.path for problem in problems)
-        broken = check_rules(manifest, doubtful=told | _lost(document, sound))
-        problems += [problem for problem in broken if not _is_told(problem.path, told)]
+        problems += check_rules(manifest, doubtful=told | _lost(document, sound))
     return (None if problems else manifest), problems
-
-
-def _is_told(path: KeyPath, told: frozenset[KeyPath]) -> bool:
-    return any(path[:length] in told for length in range(1, len(path) + 1))
 
 
 def _news(problems: list[Problem], document: Document, sound: Document) -> list[Problem]:

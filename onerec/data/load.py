@@ -24,6 +24,8 @@ from onerec.data.store import Store
 from onerec.data.workers import begin_worker, worker_context
 from onerec.errors import ConfigError, DriftError
 
+__all__ = ["Pack", "PackLoader", "PackReader", "Slots", "StepPacks"]
+
 PREFETCHED_PACKS = 2
 NO_SNAPSHOTS = 1 << 62
 """The loader's own position is the state; torchdata's would depend on the number of workers."""
@@ -133,7 +135,7 @@ class PackLoader:
         return {**self._identity(), "epoch": epoch, "next_pack": self._next - self._starts[epoch]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a position, before iter(); raises DriftError when it is one of another sequence of packs."""
+        """Go on from a position, before iter(); raises DriftError for a position in other packs."""
         differences = [
             f"{name} is {value}, not {state.get(name)}"
             for name, value in self._identity().items()
@@ -163,9 +165,7 @@ class PackLoader:
 
     def _engine(self, slots: Slots) -> StatefulDataLoader[PackArrays]:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*set_vital", category=UserWarning
-            )  # torchdata's own call
+            warnings.filterwarnings("ignore", message=".*set_vital", category=UserWarning)  # by torchdata
             return StatefulDataLoader(
                 self._reader,
                 batch_size=None,

@@ -256,10 +256,11 @@ def _sweep(paths: StorePaths, tasks: Sequence[Task], *, key: str, same_data: boo
 
 
 def _account(summary: Mapping[str, Any]) -> str:
+    sources = sum(counts["samples"] > 0 for counts in summary["sources"].values())
     text = (
         f"{summary['samples']:,} samples, {summary['tokens']:,} tokens "
         f"({summary['trained_tokens']:,} trained, {summary['itemic_tokens']:,} itemic) "
-        f"of {len(summary['sources'])} sources; {summary['rejected']:,} rows rejected"
+        f"of {sources} sources; {summary['rejected']:,} rows rejected"
     )
     for count, what in (
         (summary["overlong_dropped"], "rows too long and dropped"),

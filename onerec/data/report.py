@@ -44,7 +44,7 @@ class SourceReport:
 
     def to_json(self) -> dict[str, Any]:
         """The counts as JSON values."""
-        return dataclasses.asdict(self)
+        return {**vars(self), "rejects": dict(self.rejects)}
 
 
 @dataclass

@@ -39,9 +39,16 @@ def worker_context(*modules: str) -> ForkServerContext:
 
 
 def begin_worker() -> None:
-    """First act of a worker process: die with its parent, and ignore STOP_SIGNALS."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(1)
+    """First act of a worker process: die with the process that wanted it, and ignore STOP_SIGNALS."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    # the kernel tells of the fork server's death, but the server lives as long as one of its workers
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_die_with_owner, daemon=True, name="die with owner").start()
+
+
+def _die_with_owner() -> None:
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        owner.join()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoTokenizer, GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers.utils import logging
 
 from onerec.errors import ConfigError
 from onerec.folder import whole_folder
@@ -51,6 +52,7 @@ def init_model(config: InitModelConfig) -> dict[str, object]:
     with whole_folder(output_dir / "model") as folder:
         _put_tokenizer(config, folder)
         progress.update(1)
+        logging.disable_progress_bar()  # one bar of one shard would only clutter the step's log
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model = _random_qwen3(config, tokenizer)
         model.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""A tokenizer folder whose every token can be written down by hand: bytes, six merges, Qwen3's special tokens."""
+"""A tokenizer folder whose tokens can be written down by hand: bytes, six merges, Qwen3's special tokens."""
 
 from __future__ import annotations
 

@@ -8,7 +8,9 @@ from tokenizers import AddedToken, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
+from onerec.config import ExpandVocabConfig, Vocab
 from onerec.model import tokenizer as ours
+from onerec.model.expand import expand_vocab
 
 NUM_TOKENS = 256 + 14 + 12
 PADDING_VALUE = 1000.0
@@ -67,3 +69,16 @@ def tensors_of(folder):
     if index.exists():
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     return {name: tensor for file in sorted(names) for name, tensor in load_file(folder / file).items()}
+
+
+def expand(base, output_dir, *, seed=5, vocab=None, model_class="Qwen3ForCausalLM"):
+    """Run the programme on a folder, by default with 3 levels of 4 codes; returns its summary."""
+    return expand_vocab(
+        ExpandVocabConfig(
+            output_dir=str(output_dir),
+            seed=seed,
+            base_model_dir=str(base),
+            model_class=model_class,
+            vocab=vocab or Vocab(itemic_layer_n=3, vocab_size_per_layer=4, alignment=8),
+        )
+    )

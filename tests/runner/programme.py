@@ -28,7 +28,7 @@ launcher = "local"
 max_restarts = 0
 env = { PYTHONPATH = "%(path)s", STAND_IN = '%(orders)s' }
 
-[datasets.rows]
+[datasets.mixed]
 sources = { stage = "made", name = "pretrain" }
 max_length = 64
 num_epochs = 1
@@ -49,11 +49,11 @@ kind = "expand_vocab"
 
 [stages.first]
 kind = "train"
-dataset = "rows"
+dataset = "mixed"
 
 [stages.second]
 kind = "train"
-dataset = "rows"
+dataset = "mixed"
 
 [stages.test]
 kind = "test_model"
@@ -62,7 +62,7 @@ STEPS = [
     "made",
     "base",
     "expand",
-    "prepare:rows",
+    "prepare:mixed",
     "first",
     "first:convert",
     "second",

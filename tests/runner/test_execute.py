@@ -68,7 +68,7 @@ def test_a_failed_rank_is_told_with_its_last_words_and_its_exit_code(tmp_path: P
     assert f"first failed (attempt 1): rank 0 on {os.uname().nodename} exited 6" in ended.stdout
     assert f"    about to fail\n  log: {log}\n" in ended.stdout
     found = states(tmp_path)
-    assert (found["prepare:rows"], found["first"], found["second"]) == ("done", "failed", "pending")
+    assert (found["prepare:mixed"], found["first"], found["second"]) == ("done", "failed", "pending")
 
 
 def test_a_crash_in_training_is_tried_again_as_often_as_the_cluster_says(tmp_path: Path, run: RunDir) -> None:
@@ -99,7 +99,7 @@ def test_a_failed_run_goes_on_with_what_is_left(tmp_path: Path, run: RunDir) -> 
     runner(tmp_path, write_manifest(tmp_path, {"second": {"code": 1, "attempts": [1]}}))
     ended = runner(tmp_path, "resume")
     assert ended.returncode == 0
-    assert "second: started (attempt 1 was failed; goes on from step 5, attempt 2)" in ended.stdout
+    assert "second: started, attempt 2 (attempt 1 failed; goes on from step 5)" in ended.stdout
     assert attempts(run) == {**dict.fromkeys(STEPS, 1), "second": 2}
 
 
@@ -194,7 +194,9 @@ def test_changed_settings_of_finished_work_are_refused_key_by_key(tmp_path: Path
     before = read(run.events)
     changed = runner(tmp_path, manifest, "--set", "stages.second.learning_rate=5e-4")
     assert changed.returncode == 4
-    assert "    optim.learning_rate: 0.001 -> 0.0005\n  made from that: second:convert, test\n" in changed.stderr
+    assert (
+        "    optim.learning_rate: 0.001 -> 0.0005\n  made from that: second:convert, test\n" in changed.stderr
+    )
     assert "--rerun second" in changed.stderr
     assert read(run.events) == before
 
@@ -204,7 +206,7 @@ def test_keys_that_cannot_change_numbers_may_change(tmp_path: Path, run: RunDir)
     runner(tmp_path, manifest)
     changes = [
         "stages.second.logging_per_step=1",
-        "datasets.rows.num_workers=0",
+        "datasets.mixed.num_workers=0",
         "stages.first.keep_checkpoints=9",
         "cluster.max_restarts=5",
     ]
@@ -230,7 +232,7 @@ def test_a_deleted_output_is_made_again(tmp_path: Path, run: RunDir) -> None:
     runner(tmp_path, manifest)
     run.stage("expand").model.rmdir()
     ended = runner(tmp_path, manifest)
-    assert f"expand: started ({run.stage('expand').model} is gone, attempt 2)" in ended.stdout
+    assert f"expand: started, attempt 2 ({run.stage('expand').model} is gone)" in ended.stdout
     assert attempts(run) == {**dict.fromkeys(STEPS, 1), "expand": 2}
 
 

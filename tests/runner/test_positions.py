@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 
+import pytest
 import tomli
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -58,6 +59,31 @@ def test_every_key_and_list_element_has_the_line_and_column_where_it_stands():
         ("stages", "list", 2, "b", "c"): (16, 25),
         ("stages", "list", 2, "b", "c", 0): (16, 30),
     }
+
+
+STRINGS = [
+    '""',
+    "''",
+    '"# \\" ]}"',
+    "'\\'",
+    '""""""',
+    "''''''",
+    '""""a"""""',
+    '"""a""""',
+    "'''''b'''''",
+    '"""\\"""" ""\n\\\n  x"""',
+    "'''\n[x]\nb = 2\\'''",
+]
+
+
+@pytest.mark.parametrize("string", STRINGS)
+def test_strings_are_skipped_whole_whatever_they_hold(string: str):
+    text = f"a = [{string}, {string}]\nb = 1"
+    located = locate_keys(text, tomli.loads(text))
+
+    assert list(located) == [("a",), ("a", 0), ("a", 1), ("b",)]
+    assert located[("a", 1)].column == len(string.rpartition("\n")[2]) + (3 if "\n" in string else 8)
+    assert located[("b",)] == Position(text.count("\n") + 1, 1)
 
 
 def test_there_are_no_positions_when_tomli_read_something_else():

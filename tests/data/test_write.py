@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from onerec.data.render import Rendered
+from onerec.data.validate import Record
+from onerec.data.write import CHARACTERS_PER_BATCH, ROWS_PER_BATCH, batches, pieces_of, uuid_hash
+
+
+def sizes(*characters):
+    rows = (Record("f", row, {"segments": "x" * count}) for row, count in enumerate(characters))
+    return [len(batch) for batch in batches(rows)]
+
+
+def test_batches_are_bounded_by_rows_and_by_characters():
+    assert sizes(*[1] * (2 * ROWS_PER_BATCH + 1)) == [ROWS_PER_BATCH, ROWS_PER_BATCH, 1]
+    assert sizes(1, CHARACTERS_PER_BATCH, 1, 1) == [2, 2]
+    assert sizes() == []
+
+
+def test_nested_values_count_as_their_texts():
+    part = {"type": "", "text": "x" * CHARACTERS_PER_BATCH}
+    rows = (Record("f", row, {"messages": [part], "metadata": None}) for row in range(3))
+    assert [len(batch) for batch in batches(rows)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 10, 11])
+def test_pieces_put_together_are_the_sample(limit):
+    whole = Rendered(list(range(10)), [(1, 4), (6, 10)])
+    pieces = list(pieces_of(whole, limit))
+    trained = [
+        number for piece in pieces for start, end in piece.spans for number in piece.input_ids[start:end]
+    ]
+    assert [number for piece in pieces for number in piece.input_ids] == whole.input_ids
+    assert trained == [1, 2, 3, 6, 7, 8, 9]
+    assert max(len(piece.input_ids) for piece in pieces) == min(limit, 10)
+
+
+def test_equal_uuids_have_equal_hashes_however_they_are_spelled():
+    spellings = ["6F9619FF-8B86-D011-B42D-00C04FC964FF", "6f9619ff8b86d011b42d00c04fc964ff"]
+    assert len({uuid_hash(spelling) for spelling in spellings}) == 1
+    assert uuid_hash(spellings[0]) != uuid_hash("6f9619ff8b86d011b42d00c04fc964fe")

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Step stage1, attempt 1. Run it by hand to do the same again.
+set -euo pipefail
+cd /work
+unset ${!PET_@}
+unset ${!TORCHELASTIC_@}
+unset ${!OMPI_COMM_WORLD_@}
+unset ${!PMIX_RANK@}
+unset ${!PMIX_NAMESPACE@}
+unset ${!PMIX_SERVER_@}
+unset GROUP_RANK LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT RANK WORLD_SIZE
+export OMP_NUM_THREADS=8
+export PYTHONSAFEPATH=1
+export PYTHONUNBUFFERED=1
+export RUNNER_ATTEMPT=1
+export RUNNER_NONCE=unique
+export RUNNER_RENDEZVOUS=/runs/movielens/stage1/logs/attempt-1/rendezvous.json
+export RUNNER_RUN=/runs/movielens
+rm -f /runs/movielens/stage1/logs/attempt-1/rendezvous.json
+exec /venv/bin/torchrun \
+    --standalone \
+    --nproc-per-node 2 \
+    --max-restarts 0 \
+    --log-dir /runs/movielens/stage1/logs/attempt-1/torchrun \
+    -m runner.rank \
+    --log-dir /runs/movielens/stage1/logs/attempt-1 -- \
+    -m onerec /runs/movielens/stage1/config.json

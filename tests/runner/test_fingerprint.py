@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from typing import get_args
+
+from pydantic import BaseModel
+
+from onerec.config import StepConfig, TrainConfig
+from runner.fingerprint import PLACES, differences, settings
+from tests.runner.sample import small_plan
+
+
+def keys_of(config: type[BaseModel]) -> set[str]:
+    """Every key of a config and of the sections in it."""
+    keys = set(config.model_fields)
+    for field in config.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys |= keys_of(field.annotation)
+    return keys
+
+
+def test_every_key_that_is_left_out_as_a_place_is_a_key_of_some_config() -> None:
+    configs = get_args(get_args(StepConfig)[0])
+    assert set().union(*map(keys_of, configs)) >= PLACES
+
+
+def test_no_place_and_nothing_but_results_enters(tmp_path) -> None:
+    config = small_plan(tmp_path).step("first").config
+    assert isinstance(config, TrainConfig)
+    found = settings(config)
+    assert found["optim.learning_rate"] == 0.001
+    assert found["duration.packs_per_step"] is None
+    assert not [key for key, value in found.items() if "/" in str(value)]
+    assert not {"data.num_workers", "monitor.logging_per_step", "checkpoint.keep_checkpoints", "stage"} & set(
+        found
+    )
+
+
+def test_differences_are_told_key_by_key() -> None:
+    old, new = {"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": [4]}
+    assert differences(old, new) == [("b", 2, 3), ("d", None, [4])]

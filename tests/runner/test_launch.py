@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from onerec.errors import ConfigError
+from runner.hosts import Host
+from runner.launch import Command, Toolchain, is_scrubbed, launch, local_ranks, script, world_size
+from runner.manifest import load
+from runner.plan import plan
+from runner.rundir import RunDir, StepDir
+from runner.tables import Cluster
+from tests.runner.golden import assert_golden
+from tests.runner.sample import ATTEMPT, HERE, TWO_HOSTS, small_plan
+
+if TYPE_CHECKING:
+    from runner.steps import Step
+
+SHIPPED = Path(__file__).parents[2] / "manifests"
+FIVE = replace(TWO_HOSTS, mpirun_major=5, mpirun="/opt/openmpi/bin/mpirun", is_root=True)
+
+
+def commands(
+    step: Step, tools: Toolchain, overrides: tuple[str, ...] = (), manifest: str = "onerec_1.7b.toml"
+) -> tuple[Command, ...]:
+    """A step's commands under a shipped manifest's cluster."""
+    cluster = load(SHIPPED / manifest, overrides).manifest.cluster
+    return launch(step, run=Path("/runs/small"), cluster=cluster, tools=tools, attempt=ATTEMPT)
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Step:
+    return small_plan(tmp_path).step("first")
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest", "tools", "overrides"),
+    [
+        ("local", "movielens.toml", HERE, ["cluster.launcher=local"]),
+        ("torchrun", "movielens.toml", HERE, ["cluster.launcher=torchrun", "cluster.nproc_per_node=2"]),
+        ("torchrun-nodes", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=2"]),
+        ("torchrun-elastic", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=1:4"]),
+        ("mpirun4", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=mpirun"]),
+        ("mpirun4-interface", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=mpirun", "cluster.network_interface=eth0"]),
+        ("mpirun5", "onerec_1.7b.toml", FIVE, ["cluster.launcher=mpirun"]),
+        ("mpirun5-interface", "onerec_8b.toml", FIVE, ["cluster.launcher=mpirun", "cluster.network_interface=eth0"]),
+    ],
+)  # fmt: skip
+def test_the_whole_command_of_each_launcher(
+    name: str, manifest: str, tools: Toolchain, overrides: list[str]
+) -> None:
+    loaded = load(SHIPPED / manifest, overrides).manifest
+    stage1 = plan(loaded, run=RunDir(Path("/runs") / loaded.name), identities={}).step("stage1")
+    found = launch(
+        stage1, run=Path("/runs") / loaded.name, cluster=loaded.cluster, tools=tools, attempt=ATTEMPT
+    )
+    rendezvous = StepDir(Path(stage1.folder)).rendezvous(1)
+    assert_golden(
+        f"{name}.sh", script(found, title="Step stage1, attempt 1", tools=tools, rendezvous=rendezvous)
+    )
+
+
+def test_steps_that_do_not_train_are_one_process_here_under_every_launcher(tmp_path: Path) -> None:
+    prepare = small_plan(tmp_path).step("prepare:mixed")
+    for launcher in ("torchrun", "mpirun"):
+        (command,) = commands(prepare, TWO_HOSTS, (f"cluster.launcher={launcher}",))
+        assert command.argv == (
+            *("/venv/bin/python", "-m", "runner.rank"),
+            *("--log-dir", "/runs/small/data/mixed/logs/attempt-1", "--"),
+            *("-m", "onerec", "/runs/small/data/mixed/config.json"),
+        )
+        assert command.env["OMP_NUM_THREADS"] == "16"
+
+
+def test_mpirun_exports_every_variable_exactly_once_and_whole(step: Step) -> None:
+    (command,) = commands(step, TWO_HOSTS, ("cluster.launcher=mpirun", 'cluster.env={ODD = "a,b;c=d e"}'))
+    exported = [command.argv[place + 1] for place, word in enumerate(command.argv) if word == "-x"]
+    assert exported == [f"{name}={value}" for name, value in sorted(command.env.items())]
+    assert "ODD=a,b;c=d e" in exported
+
+
+def test_another_host_gets_the_same_command_and_environment_over_ssh(step: Step) -> None:
+    here, there = commands(step, TWO_HOSTS, ("cluster.launcher=torchrun", 'cluster.env={ODD = "a b\'c"}'))
+    assert there.argv[:5] == ("ssh", "-o", "BatchMode=yes", "host2", "--")
+    words = shlex.split(there.argv[5])
+    assert words[:4] == ["cd", "/work", "&&", "exec"]
+    told = [word.replace("is_host=false", "is_host=true").replace("host2", "host1") for word in words]
+    exports = [f"{name}={value}" for name, value in sorted(here.env.items())]
+    assert told[4:] == ["env", *exports, *here.argv]
+    assert there.env == {}
+
+
+@pytest.mark.parametrize("name", ["host1", "localhost", "127.0.0.1"])
+def test_a_hostfile_of_this_host_alone_needs_no_ssh(step: Step, name: str) -> None:
+    tools = replace(TWO_HOSTS, hosts=(Host(name, 8),))
+    (command,) = commands(step, tools, ("cluster.launcher=torchrun", "cluster.nnodes=1"))
+    assert command.argv[:2] == ("/venv/bin/torchrun", "--standalone")
+
+
+@pytest.mark.parametrize(
+    ("written", "tools", "ranks"),
+    [
+        ({"launcher": "torchrun", "nproc_per_node": 3}, HERE, 3),
+        ({"launcher": "torchrun"}, HERE, 8),
+        ({"launcher": "torchrun"}, replace(HERE, gpus=0), 1),
+        ({"launcher": "mpirun"}, replace(TWO_HOSTS, hosts=(Host("host1", 4),)), 4),
+        ({"launcher": "local"}, HERE, 1),
+    ],
+)
+def test_ranks_per_host_are_as_written_or_slots_or_gpus_or_one(
+    written: dict[str, object], tools: Toolchain, ranks: int
+) -> None:
+    assert local_ranks(Cluster.model_validate(written), tools) == ranks
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks"),
+    [
+        (("cluster.launcher=mpirun", "cluster.nnodes=2"), 16),
+        (("cluster.launcher=torchrun", "cluster.nnodes=2"), 16),
+        (("cluster.launcher=torchrun", "cluster.nnodes=1:4"), None),
+    ],
+)
+def test_how_many_ranks_must_end_well(step: Step, overrides: tuple[str, ...], ranks: int | None) -> None:
+    cluster = load(SHIPPED / "onerec_1.7b.toml", overrides).manifest.cluster
+    assert world_size(step, cluster=cluster, tools=TWO_HOSTS) == ranks
+
+
+def test_every_host_of_the_hostfile_takes_part_when_no_number_is_written(step: Step) -> None:
+    cluster = Cluster.model_validate({"launcher": "mpirun", "hostfile": "/hosts"})
+    assert world_size(step, cluster=cluster, tools=TWO_HOSTS) == 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "tools", "message"),
+    [
+        (("cluster.launcher=mpirun",), HERE, "no Open MPI 4 or 5 is on the PATH"),
+        (("cluster.launcher=mpirun",), replace(TWO_HOSTS, mpirun_major=3), "no Open MPI 4 or 5"),
+        (
+            ("cluster.launcher=torchrun", "cluster.nnodes=3"),
+            TWO_HOSTS,
+            "asks for 3 hosts, the hostfile has 2",
+        ),
+    ],
+)
+def test_what_cannot_be_started_is_told(
+    step: Step, overrides: tuple[str, ...], tools: Toolchain, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        commands(step, tools, overrides)
+
+
+def test_variables_of_a_launcher_around_the_runner_do_not_get_through() -> None:
+    names = ["PET_NPROC_PER_NODE", "RANK", "OMPI_COMM_WORLD_RANK", "TORCHELASTIC_RUN_ID", "PMIX_RANK"]
+    assert all(map(is_scrubbed, names))
+    assert not any(map(is_scrubbed, ["PATH", "OMPI_MCA_btl", "CUDA_VISIBLE_DEVICES", "RANKING"]))
