@@ -19,7 +19,8 @@ _COMPLETE = "give the complete Hugging Face folder of a Qwen3"
 
 
 def check_base_model(manifest: Manifest) -> Iterator[Finding]:
-    """The folder of model.base_model_dir, and every itemic id that the manifest writes down."""
+    """The folder of model.base_model_dir, lengths, and every itemic id that the manifest writes down."""
+    yield from _check_lengths(manifest)
     if manifest.model.base_model_dir is None:
         return
     folder = Path(manifest.model.base_model_dir)
@@ -137,15 +138,28 @@ def _check_config(manifest: Manifest, folder: Path) -> Iterator[Finding]:
             f"{str(asked).lower()}, but {folder} was trained with tie_word_embeddings = {str(tied).lower()}",
             "remove it, unless you mean to change the model",
         )
-    longest = config.get("max_position_embeddings")
+
+
+def _check_lengths(manifest: Manifest) -> Iterator[Finding]:
+    """Samples longer than the positions that the model was made for."""
+    longest = _positions(manifest)
     for name, dataset in manifest.datasets.items():
         length = dataset.max_sample_length or dataset.max_length
-        if isinstance(longest, int) and length > longest:
+        if longest is not None and length > longest:
             yield warning(
                 f"datasets.{name}.max_sample_length",
                 f"samples of {length} tokens are longer than the {longest} positions the model knows",
                 f"write {longest}",
             )
+
+
+def _positions(manifest: Manifest) -> int | None:
+    made = next((stage for stage in manifest.stages.values() if stage.kind == "init_model"), None)
+    if made is not None:
+        return made.max_position_embeddings
+    config = _read_config(Path(manifest.model.base_model_dir or ""))
+    longest = config.get("max_position_embeddings") if isinstance(config, dict) else None
+    return longest if isinstance(longest, int) else None
 
 
 def _check_weights(folder: Path) -> Iterator[Finding]:

@@ -41,7 +41,12 @@ def rows(count=60, seed=0):
     for number in range(count):
         items = [item() for _ in range(pick.randrange(2, 12))]
         if number % 3:
-            yield Row(_uuid(number), "history", {"user": number}, segments=(f"{pick.choice(WORDS)}: ", "".join(items)))
+            yield Row(
+                _uuid(number),
+                "history",
+                {"user": number},
+                segments=(f"{pick.choice(WORDS)}: ", "".join(items)),
+            )
         else:
             question = {"role": "user", "content": f"after {pick.choice(WORDS)} " + "".join(items)}
             answer = {"role": "assistant", "content": item()}

@@ -71,7 +71,7 @@ STRINGS = [
     '""""a"""""',
     '"""a""""',
     "'''''b'''''",
-    '"""\\"""" ""\n\\\n  x"""',
+    '"""\\"" ""\n\\\n  x"""',
     "'''\n[x]\nb = 2\\'''",
 ]
 
@@ -121,7 +121,7 @@ scalars = st.one_of(
     .filter(lambda text: '"' not in text and "\\" not in text)
     .map(lambda text: f'"""{text}"""'),
     st.text(TRICKY + "\n", max_size=8).filter(lambda text: "'" not in text).map(lambda text: f"'''{text}'''"),
-    st.sampled_from(['""""a"""""', "'''''b'''''", '"""\\"""" ""\n\\\n  x"""', "''''''"]),
+    st.sampled_from(['""""a"""""', "'''''b'''''", '"""\\"" ""\n\\\n  x"""', "''''''"]),
 )
 
 

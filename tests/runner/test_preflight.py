@@ -213,10 +213,20 @@ def test_what_the_config_says_otherwise_is_a_warning():
     write_model(Path("Qwen3"), tie_word_embeddings=False, max_position_embeddings=4096)
 
     assert told(('base_model_dir = "Qwen3"', 'base_model_dir = "Qwen3"\nuse_tie_weights = true')) == [
-        "warning: model.use_tie_weights: true, but Qwen3 was trained with tie_word_embeddings = false; "
-        "remove it, unless you mean to change the model",
         "warning: datasets.pretrain.max_sample_length: samples of 32768 tokens are longer than the 4096 "
         "positions the model knows; write 4096",
+        "warning: model.use_tie_weights: true, but Qwen3 was trained with tie_word_embeddings = false; "
+        "remove it, unless you mean to change the model",
+    ]
+
+
+def test_a_model_from_scratch_knows_the_positions_of_its_stage():
+    made = 'kind = "init_model"\ntokenizer_dir = "Qwen3"\n\n[stages.more]\nkind = "expand_vocab"'
+    scratch = ('kind = "expand_vocab"', made)
+
+    assert told(scratch, ('base_model_dir = "Qwen3"\n', "")) == [
+        "warning: datasets.pretrain.max_sample_length: samples of 32768 tokens are longer than the 4096 "
+        "positions the model knows; write 4096"
     ]
 
 

@@ -1,0 +1,283 @@
+"""The whole programme of a manifest, run by the real runner: to its end, again, after kills, under every launcher."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+MANIFEST = """
+name = "tiny"
+seed = 7
+
+[model]
+base_model_dir = "{base}"
+
+[vocab]
+itemic_layer_n = 3
+vocab_size_per_layer = 8
+alignment = 16
+
+[cluster]
+{cluster}
+
+[datasets.mixed]
+sources = "{rows}"
+max_length = 128
+num_workers = 1
+num_processes = 1
+
+[training]
+enable_gradient_checkpointing = false
+logging_per_step = 1
+save_checkpoint_per_step = 2
+packs_per_step = 2
+num_warmup_steps = 2
+
+[stages.expand]
+kind = "expand_vocab"
+
+[stages.stage1]
+kind = "train"
+dataset = "mixed"
+freeze_llm = true
+learning_rate = 1e-2
+max_steps = 4
+
+[stages.stage2]
+kind = "train"
+dataset = "mixed"
+learning_rate = 5e-3
+
+[stages.test]
+kind = "test_model"
+max_new_tokens = 4
+"""
+STAGES = ("stage1", "stage2")
+
+
+def write_manifest(folder, programme, *, cluster='launcher = "local"'):
+    path = folder / "tiny.toml"
+    path.write_text(
+        MANIFEST.format(base=programme / "base" / "model", rows=programme / "data", cluster=cluster)
+    )
+    return path
+
+
+def environment(folder):
+    """One thread per process, so that the number of ranks changes no sum; this environment's mpirun."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path, "HOME": str(folder)}
+
+
+def runner(folder, *arguments, expect=0):
+    """Run a verb in `folder`; fails with its output when it ends with another code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", *map(str, arguments)],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def curves(folder):
+    """Loss and gradient norm of every step of every training stage."""
+    return {
+        stage: [
+            (row["step"], row["loss"], row["grad_norm"])
+            for row in map(
+                json.loads, (folder / "runs/tiny" / stage / "metrics.jsonl").read_text().splitlines()
+            )
+        ]
+        for stage in STAGES
+    }
+
+
+def processes_of(folder):
+    """Command lines of live processes that mention the run's folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder / "runs") in line and int(entry.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_programme, tmp_path_factory):
+    """A run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = runner(folder, write_manifest(folder, tiny_programme))
+    return folder, done.stdout
+
+
+def test_a_manifest_runs_to_its_end_and_shows_where_everything_is(undisturbed):
+    folder, shown = undisturbed
+    status = json.loads(runner(folder, "status", "--json").stdout)
+    assert status["state"] == "done"
+    assert {stage["state"] for stage in status["stages"]} == {"done"}
+    for expected in ("stage1", "stage2", "tensorboard --logdir", "converted"):
+        assert expected in shown
+    assert list((folder / "runs/tiny/log").rglob("events.out.tfevents*"))
+    for stage, curve in curves(folder).items():
+        assert curve[-1][1] < curve[0][1], stage
+
+
+def test_every_file_of_the_run_directory_is_there(undisturbed):
+    run = undisturbed[0] / "runs/tiny"
+    for name in (
+        "manifest.toml",
+        "manifest.resolved.json",
+        "environment.json",
+        "events.jsonl",
+        "data/mixed/summary.json",
+        "stage2/config.json",
+        "stage2/command.sh",
+        "stage2/stdout.log",
+        "stage2/stderr.log",
+        "stage2/metrics.jsonl",
+        "stage2/latest",
+        "stage2/converted/model.safetensors",
+    ):
+        assert (run / name).exists(), name
+    latest = (run / "stage2/latest").read_text().strip()
+    inside = {path.name for path in (run / "stage2" / latest / f"global_{latest}").iterdir()}
+    assert inside == {"model", "optimizer", "dataloader", "trainer.json", "converted"}
+    assert (undisturbed[0] / "runs/latest").resolve() == run.resolve()
+
+
+def test_running_it_again_does_nothing(undisturbed):
+    folder, _ = undisturbed
+    before = (folder / "runs/tiny/stage2/metrics.jsonl").stat().st_mtime_ns
+    runner(folder, "tiny.toml")
+    assert (folder / "runs/tiny/stage2/metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_change_that_a_finished_stage_depends_on_is_refused_with_the_difference(undisturbed):
+    folder, _ = undisturbed
+    done = runner(folder, "tiny.toml", "--set", "stages.stage1.learning_rate=0.02", expect=4)
+    assert "learning_rate" in done.stderr
+    assert "0.01" in done.stderr
+    assert "0.02" in done.stderr
+    assert "--rerun" in done.stderr
+
+
+def test_convert_by_step_lists_the_steps_there_are(undisturbed):
+    folder, _ = undisturbed
+    done = runner(folder, "convert", "--step", "4000", "--stage", "stage2", expect=2)
+    assert "steps there" in done.stderr
+    latest = int((folder / "runs/tiny/stage2/latest").read_text().strip().removeprefix("step"))
+    runner(folder, "convert", "--step", latest, "--stage", "stage2", "--dtype", "fp32")
+    assert (
+        folder / f"runs/tiny/stage2/step{latest}/global_step{latest}/converted/model.safetensors"
+    ).exists()
+
+
+def test_test_model_checks_a_folder(undisturbed):
+    folder, _ = undisturbed
+    done = runner(folder, "test-model", folder / "runs/tiny/stage2/converted", "--json")
+    assert {check["ok"] for check in json.loads(done.stdout)["checks"]} == {True}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_killed_anywhere_and_run_again_it_ends_as_if_never_killed(
+    undisturbed, tiny_programme, tmp_path, seed
+):
+    manifest = write_manifest(tmp_path, tiny_programme)
+    pick = random.Random(seed)
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runner", str(manifest)],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(timeout=pick.uniform(2, 25))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            deadline = time.monotonic() + 10
+            while processes_of(tmp_path) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert not processes_of(tmp_path)
+    runner(tmp_path, manifest)
+    assert curves(tmp_path) == curves(undisturbed[0])
+    assert kills
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "mpirun"])
+def test_two_ranks_under_a_launcher_give_the_same_curves(undisturbed, tiny_programme, tmp_path, launcher):
+    if launcher == "mpirun" and shutil.which("mpirun", path=environment(tmp_path)["PATH"]) is None:
+        pytest.skip("no mpirun; it comes with the extra `test`")
+    cluster = f'launcher = "{launcher}"\nnproc_per_node = 2\nenv = {{ OMP_NUM_THREADS = "1" }}'
+    if launcher == "mpirun":
+        (tmp_path / "hosts").write_text("localhost slots=2\n")
+        cluster += '\nhostfile = "hosts"'
+    runner(tmp_path, write_manifest(tmp_path, tiny_programme, cluster=cluster))
+    for stage, curve in curves(tmp_path).items():
+        for ours, alone in zip(curve, curves(undisturbed[0])[stage], strict=True):
+            assert ours == pytest.approx(alone, rel=5e-5)
+
+
+def test_ctrl_c_stops_at_a_step_with_a_checkpoint_and_the_run_goes_on(undisturbed, tiny_programme, tmp_path):
+    manifest = write_manifest(tmp_path, tiny_programme)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", str(manifest)], cwd=tmp_path, env=environment(tmp_path)
+    )
+    metrics = tmp_path / "runs/tiny/stage2/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) in {130, 0}  # 0 where the run ended before the signal came
+    runner(tmp_path, "resume")
+    assert curves(tmp_path) == curves(undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        (('base_model_dir = "', 'base_model_dir = "/nowhere'), (3,), "/nowhere"),
+        (('sources = "', 'sources = "/nowhere'), (3,), "/nowhere"),
+        (("learning_rate = 5e-3", "learnig_rate = 5e-3"), (2,), "did you mean 'learning_rate'"),
+        (("[datasets.mixed]", "[datasets.mixed]\nitemic_id_range = [5, 30]"), (2, 3), "itemic_id_range"),
+        (('launcher = "local"', 'launcher = "mpirun"\nhostfile = "/nowhere"'), (2, 3), "/nowhere"),
+    ],
+    ids=["base model", "dataset", "misspelt key", "itemic range", "hostfile"],
+)
+def test_wrong_input_is_told_before_anything_starts(tiny_programme, tmp_path, change, code, told):
+    manifest = write_manifest(tmp_path, tiny_programme)
+    manifest.write_text(manifest.read_text().replace(*change, 1))
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", str(manifest)],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode in code, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs/tiny/expand").exists()
