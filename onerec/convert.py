@@ -60,7 +60,7 @@ def choose_checkpoint(stage_dir: Path, step: int | None) -> Path:
     steps = commit.complete_steps(stage_dir)
     if not steps or (step is not None and step not in steps):
         there = ", ".join(map(str, steps)) or "none"
-        wanted = "a complete checkpoint" if step is None else f"a complete checkpoint of step {step}"
+        wanted = "complete checkpoint" if step is None else f"complete checkpoint of step {step}"
         raise ConfigError(f"{stage_dir} has no {wanted}; steps there: {there}")
     checkpoint = commit.step_dir(stage_dir, steps[-1] if step is None else step)
     if (fault := commit.damage(checkpoint)) is not None:

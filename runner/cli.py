@@ -11,241 +11,187 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, Optional
-
-import typer
+from typing import TYPE_CHECKING
 
 from onerec.errors import ConfigError, OneRecError
+from runner.arguments import overview, parse
 from runner.rundir import RunDir, find_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from argparse import Namespace
+    from collections.abc import Iterator
 
     from runner.console import PlainListener
     from runner.manifest import Manifest
 
-PREFLIGHT_REFUSED = 3
+PREFLIGHT_REFUSED, INTERRUPTED = 3, 130
 WATCH_SECONDS = 2.0
-TRACEBACK = "--traceback"
-
-app = typer.Typer(
-    name="runner",
-    help="Bring the training programme of a manifest to its end; `runner MANIFEST` is `runner run`.",
-    epilog="--traceback, with any verb, shows where a fault was found.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-)
-
-ManifestFile = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest (TOML).")]
-Run = Annotated[
-    Optional[str],  # noqa: UP045 - typer evaluates this on 3.10 too
-    typer.Argument(metavar="[RUN]", help="A run directory or name; default: the run last started."),
-]
-Settings = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key by its dotted place; repeatable."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
-StageName = Annotated[Optional[str], typer.Option("--stage", help="Name of a stage.")]  # noqa: UP045
 
 
 def main() -> None:
     """Entry point: the process ends with one of the documented exit codes."""
-    arguments = with_default_verb(sys.argv[1:])
-    with_traceback = TRACEBACK in arguments
-    if with_traceback:
-        arguments = [argument for argument in arguments if argument != TRACEBACK]
+    arguments = parse(sys.argv[1:])
+    if arguments is None:
+        _say(overview())
+        return
+    if arguments.traceback:
         os.environ["RUNNER_TRACEBACK"] = "1"
     try:
-        app(arguments, prog_name="runner")
+        sys.exit(VERBS[arguments.verb](arguments))
     except OneRecError as fault:
-        if with_traceback:
+        if arguments.traceback:
             raise
         _complain(f"error: {fault}")
         sys.exit(fault.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def with_default_verb(arguments: Sequence[str]) -> list[str]:
-    """The arguments with `run` put in front when they begin with a manifest."""
-    verbs = {command.name for command in app.registered_commands}
-    first = next((argument for argument in arguments if argument != TRACEBACK), "--help")
-    if first in verbs or first in {"--help", "-h"}:
-        return list(arguments)
-    return ["run", *arguments]
-
-
-@app.command("run")
-def run_verb(
-    manifest: ManifestFile,
-    settings: Settings = None,
-    rerun: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--rerun", metavar="STAGE", help="Run this stage, and all after it, again; repeatable."),
-    ] = None,
-) -> None:
-    """Bring the run of a manifest to its end: do what is left, skip what is done."""
+def run_verb(arguments: Namespace) -> int:
+    """Bring the run of a manifest to its end."""
     from runner.compose import run_of
     from runner.manifest import load
 
-    loaded = load(manifest, settings or ())
-    _bring_to_end(
+    loaded = load(arguments.manifest, arguments.settings)
+    return _bring_to_end(
         loaded.manifest,
         run=run_of(loaded.manifest),
         text=loaded.text,
-        manifest_dir=str(manifest.absolute().parent),
+        manifest_dir=str(arguments.manifest.absolute().parent),
         overrides=loaded.overrides,
-        rerun=tuple(rerun or ()),
+        rerun=tuple(arguments.rerun),
     )
 
 
-@app.command("resume")
-def resume_verb(run: Run = None) -> None:
+def resume_verb(arguments: Namespace) -> int:
     """Go on from the run directory's own record."""
     from runner.history import fold
     from runner.journal import read
     from runner.manifest import restore
 
-    found = find_run(run)
-    history = fold(read(found.events))
-    _bring_to_end(
-        restore(found.resolved.read_bytes()),
-        run=found,
-        text=found.manifest.read_bytes(),
+    run = find_run(arguments.run)
+    history = fold(read(run.events))
+    return _bring_to_end(
+        restore(run.resolved.read_bytes()),
+        run=run,
+        text=run.manifest.read_bytes(),
         manifest_dir=history.manifest_dir or "",
         overrides=history.overrides,
         rerun=(),
     )
 
 
-@app.command("plan")
-def plan_verb(
-    manifest: ManifestFile,
-    settings: Settings = None,
-    as_json: AsJson = False,
-    argv: Annotated[bool, typer.Option("--argv", help="Show the exact command of each step.")] = False,
-) -> None:
-    """Show every step, what it reads and writes, and what would be done about it; start nothing."""
+def plan_verb(arguments: Namespace) -> int:
+    """Show every step; start nothing."""
     from runner.compose import view
     from runner.manifest import load
     from runner.plan_report import plan_document, plan_text
 
-    found = view(load(manifest, settings or ()).manifest, env=os.environ)
-    _say(_json(plan_document(found)) if as_json else plan_text(found, with_argv=argv))
+    found = view(load(arguments.manifest, arguments.settings).manifest, env=os.environ)
+    _say(_json(plan_document(found)) if arguments.as_json else plan_text(found, with_argv=arguments.argv))
+    return 0
 
 
-@app.command("check")
-def check_verb(manifest: ManifestFile, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Look for everything that would keep the run from starting, or spoil it."""
+def check_verb(arguments: Namespace) -> int:
+    """Look for everything that would keep the run from starting."""
     from runner.manifest import load
     from runner.preflight import check
 
-    findings = check(load(manifest, settings or ()).manifest)
-    if as_json:
+    findings = check(load(arguments.manifest, arguments.settings).manifest)
+    if arguments.as_json:
         _say(_json([vars(finding) for finding in findings]))
     else:
         _say("\n".join(map(str, findings)) or "nothing found that would keep it from starting")
-    if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(PREFLIGHT_REFUSED)
+    return PREFLIGHT_REFUSED if any(finding.level == "error" for finding in findings) else 0
 
 
-@app.command("status")
-def status_verb(
-    run: Run = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again until the run has ended.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show how far a run is: steps, loss, time left, checkpoints, and why something is not well."""
+def status_verb(arguments: Namespace) -> int:
+    """Show how far a run is, once or until it has ended."""
     from runner.observe import observe
     from runner.report import status_text
 
-    found = find_run(run)
+    run = find_run(arguments.run)
     while True:
-        status = observe(found)
-        clear = "\x1b[H\x1b[2J" if watch and sys.stdout.isatty() else ""
-        _say(clear + (_json(status) if as_json else status_text(status)))
-        if not watch or status["state"] != "running":
-            return
+        status = observe(run)
+        clear = "\x1b[H\x1b[2J" if arguments.watch and sys.stdout.isatty() else ""
+        _say(clear + (_json(status) if arguments.as_json else status_text(status)))
+        if not arguments.watch or status["state"] != "running":
+            return 0
         time.sleep(WATCH_SECONDS)
 
 
-@app.command("convert")
-def convert_verb(
-    run: Run = None,
-    *,
-    step: Annotated[int, typer.Option("--step", min=0, help="Optimizer step of the checkpoint.")],
-    stage: StageName = None,
-    dtype: Annotated[
-        Literal["bf16", "fp16", "fp32"], typer.Option("--dtype", help="Number format of the weights.")
-    ] = "bf16",
-) -> None:
-    """Write one checkpoint as a Hugging Face folder; the run may go on meanwhile."""
+def convert_verb(arguments: Namespace) -> int:
+    """Write one checkpoint as a Hugging Face folder."""
     from runner.on_demand import convert
 
-    code, folder = convert(find_run(run), step=step, stage=stage, dtype=dtype, env=os.environ)
+    run = find_run(arguments.run)
+    code, folder = convert(
+        run, step=arguments.step, stage=arguments.stage, dtype=arguments.dtype, env=os.environ
+    )
     if code == 0:
         _say(f"converted: {folder}")
-    raise typer.Exit(code)
+    return code
 
 
-@app.command("test-model")
-def examine_verb(
-    model_dir: Annotated[Path, typer.Argument(metavar="DIR", help="A Hugging Face folder.")],
-    as_json: AsJson = False,
-) -> None:
-    """Load a model, run it forward, generate text and chat with it, and tell whether it is sound."""
+def test_model_verb(arguments: Namespace) -> int:
+    """Tell whether a Hugging Face folder is sound."""
     from runner.on_demand import examine
 
-    code, result = examine(model_dir, env=os.environ)
-    if as_json:
-        _say(_json(result))
-    else:
-        _say("\n".join(report_lines(result)))
-    raise typer.Exit(code)
+    code, result = examine(arguments.model_dir, env=os.environ)
+    lines = [_json(result)] if arguments.as_json else report_lines(result)
+    if lines:
+        _say("\n".join(lines))
+    return code
 
 
-@app.command("logs")
-def logs_verb(
-    run: Run = None,
-    stage: StageName = None,
-    rank: Annotated[Optional[int], typer.Option("--rank", min=0, help="One rank's own logs.")] = None,  # noqa: UP045
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
-) -> None:
-    """Show what a stage wrote (default: the one started last), or one rank in its newest attempt."""
+def logs_verb(arguments: Namespace) -> int:
+    """Show what a stage wrote."""
     from runner.follow import logs_of, read_logs
 
-    found = find_run(run)
-    try:
-        for text in read_logs(logs_of(found, stage=stage, rank=rank), run=found, follow=follow):
-            sys.stdout.write(text)
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    run = find_run(arguments.run)
+    paths = logs_of(run, stage=arguments.stage, rank=arguments.rank)
+    for text in read_logs(paths, run=run, follow=arguments.follow):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    return 0
 
 
-@app.command("stop")
-def stop_verb(
-    run: Run = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the run has ended.")] = True,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Longest wait.")] = 600,
-) -> None:
-    """Stop a run at the next step boundary, with a checkpoint; run it again to go on."""
+def stop_verb(arguments: Namespace) -> int:
+    """Stop a run at the next step boundary."""
     from runner.observe import is_running
     from runner.stop import ask_to_stop
 
-    found = find_run(run)
-    if not is_running(found):
-        _say(f"{found.path}: nothing runs")
-        return
-    ask_to_stop(found.stop_file, by="runner stop")
-    deadline = time.monotonic() + timeout
-    while wait and is_running(found):
+    run = find_run(arguments.run)
+    if not is_running(run):
+        _say(f"{run.path}: nothing runs")
+        return 0
+    ask_to_stop(run.stop_file, by="runner stop")
+    go_on = f"go on with: runner resume {run.path}"
+    if arguments.no_wait:
+        _say(f"{run.path}: asked to stop; {go_on}")
+        return 0
+    deadline = time.monotonic() + arguments.timeout
+    while is_running(run):
         if time.monotonic() > deadline:
-            raise ConfigError(f"{found.path} still runs after {timeout:g} s; see: runner status {found.path}")
+            raise ConfigError(f"{run.path} still runs after {arguments.timeout:g} s; see runner status")
         time.sleep(0.1)
-    _say(f"{found.path}: {'stopped' if wait else 'asked to stop'}; go on with: runner resume {found.path}")
+    _say(f"{run.path}: stopped; {go_on}")
+    return 0
+
+
+VERBS = {
+    "run": run_verb,
+    "plan": plan_verb,
+    "check": check_verb,
+    "status": status_verb,
+    "resume": resume_verb,
+    "convert": convert_verb,
+    "test-model": test_model_verb,
+    "logs": logs_verb,
+    "stop": stop_verb,
+}
 
 
 def report_lines(result: object) -> list[str]:
@@ -262,14 +208,15 @@ def _bring_to_end(
     manifest_dir: str,
     overrides: tuple[str, ...],
     rerun: tuple[str, ...],
-) -> NoReturn:
-    """Preflight, then everything that is left; ends with the exit code of the run."""
+) -> int:
+    """Preflight, then everything that is left; returns the exit code of the run."""
     from runner.compose import compose
     from runner.execute import Request, execute
     from runner.manifest import dump
     from runner.toolchain import find_toolchain, read_hosts
 
-    _refuse_to_start_badly(manifest)
+    if not _may_start(manifest):
+        return PREFLIGHT_REFUSED
     request = Request(
         plan=compose(manifest, run).plan,
         cluster=manifest.cluster,
@@ -285,10 +232,10 @@ def _bring_to_end(
     with _listener(run) as listener:
         code = execute(request, listener=listener)
     _summarise(run)
-    raise typer.Exit(code)
+    return code
 
 
-def _refuse_to_start_badly(manifest: Manifest) -> None:
+def _may_start(manifest: Manifest) -> bool:
     from runner.preflight import check
 
     findings = check(manifest)
@@ -296,7 +243,8 @@ def _refuse_to_start_badly(manifest: Manifest) -> None:
         _complain(str(finding))
     if any(finding.level == "error" for finding in findings):
         _complain("nothing was started")
-        raise typer.Exit(PREFLIGHT_REFUSED)
+        return False
+    return True
 
 
 @contextmanager

@@ -6,25 +6,21 @@ Decides nothing about numbers and prints nothing; whoever calls it is told what 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from onerec.config import dump_config
 from onerec.errors import DriftError, OneRecError
-from onerec.progress import sync_directory, write_json_atomically
-from runner import environment
 from runner.decide import Decision, Facts, decide, drift_message, invalidated
 from runner.history import History, fold
 from runner.journal import Journal, read
-from runner.launch import Attempt, launch, script, world_size
+from runner.launch import Attempt, launch, world_size
 from runner.lock import hold, renew
 from runner.observe import read_document
 from runner.outcome import Ended, Outcome, RankRecord, judge
-from runner.process import identify
+from runner.records import adopt, record_start, write_orders
 from runner.rundir import RunDir, StepDir
 from runner.stop import StopRequests
 from runner.supervise import kill_leftovers, run_to_end
@@ -32,7 +28,7 @@ from runner.supervise import kill_leftovers, run_to_end
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.launch import Command, Toolchain
+    from runner.launch import Toolchain
     from runner.steps import Plan, Step
     from runner.tables import Cluster
 
@@ -92,9 +88,9 @@ def execute(request: Request, *, listener: Listener) -> int:
         drift = drift_message(decisions, run=str(run.path))
         if drift is not None:
             raise DriftError(drift)
-        _adopt(request)
+        adopt(request)
         with closing(Journal(run.events)) as journal, StopRequests(run.stop_file) as stop:
-            _record_start(request, journal)
+            record_start(request, journal)
             names = invalidated(decisions, history)
             if names:
                 journal.append("steps_invalidated", steps=names, reason="to be run again")
@@ -157,7 +153,7 @@ class _Execution:
         request, run = self.request, self.request.plan.run
         attempt = Attempt(number=number, nonce=_nonce(run, step, number), port=_choose_port())
         commands = launch(step, run=run.path, cluster=request.cluster, tools=request.tools, attempt=attempt)
-        _write_orders(step, home, commands, tools=request.tools, number=number)
+        write_orders(step, home, commands, tools=request.tools, number=number)
         self.journal.append(
             "step_started",
             step=step.name,
@@ -251,66 +247,6 @@ def _facts_of(step: Step, *, attempts: int) -> Facts:
         missing=tuple(output for output in step.outputs if not Path(output).exists()),
         checkpoints=tuple(home.checkpoints()) if step.kind == "train" else (),
     )
-
-
-def _adopt(request: Request) -> None:
-    """Make the run directory that of this manifest; a manifest that differs is kept under a number."""
-    run = request.plan.run
-    run.path.mkdir(parents=True, exist_ok=True)
-    if run.manifest.exists() and run.manifest.read_bytes() != request.manifest_text:
-        run.manifest.rename(run.older_manifest())
-    _write_text(run.manifest, request.manifest_text)
-    _write_text(run.resolved, request.resolved_text.encode())
-    write_json_atomically(run.environment, environment.describe(request.env))
-    link = run.newest.with_name(f".{run.newest.name}.{os.getpid()}.tmp")
-    link.symlink_to(run.name)
-    link.replace(run.newest)
-
-
-def _record_start(request: Request, journal: Journal) -> None:
-    plan = request.plan
-    journal.append(
-        "run_started",
-        owner=identify(os.getpid()),
-        argv=sys.argv,
-        manifest_dir=request.manifest_dir,
-        overrides=list(request.overrides),
-        steps=[
-            {
-                "name": step.name,
-                "kind": step.kind,
-                "stage": step.stage,
-                "folder": plan.run.inside(step.folder),
-                "output_dir": plan.run.inside(step.output_dir),
-            }
-            for step in plan.steps
-        ],
-    )
-
-
-def _write_orders(
-    step: Step, home: StepDir, commands: tuple[Command, ...], *, tools: Toolchain, number: int
-) -> None:
-    """Write config.json and command.sh, and take away what an earlier attempt would be mistaken for."""
-    home.logs(number).mkdir(parents=True, exist_ok=True)
-    StepDir(Path(step.output_dir)).result.unlink(missing_ok=True)
-    home.rendezvous(number).unlink(missing_ok=True)
-    _write_text(home.config, dump_config(step.config).encode())
-    title = f"Step {step.name}, attempt {number}"
-    text = script(commands, title=title, tools=tools, rendezvous=home.rendezvous(number))
-    _write_text(home.command, text.encode())
-    home.command.chmod(0o755)
-
-
-def _write_text(path: Path, text: bytes) -> None:
-    """Replace a file as a whole, on the disk before this returns."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def _record(path: Path) -> RankRecord:

@@ -5,7 +5,6 @@ Pure: no disk is touched, and the same manifest in the same place always gives t
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,8 +33,8 @@ from onerec.config import (
     TrainConfig,
 )
 from onerec.errors import ConfigError
-from runner.fingerprint import Ingredients, fingerprint, prepared_settings, settings
-from runner.steps import Plan, Read, Step
+from runner.fingerprint import fingerprint
+from runner.steps import Plan, Read, Step, find_ingredients
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     )
 
 SectionT = TypeVar("SectionT", bound=Section)
-UNKNOWN = "unknown"
 
 
 def plan(manifest: Manifest, *, run: RunDir, identities: Mapping[str, str]) -> Plan:
@@ -270,7 +268,7 @@ class _Planner:
         outputs: list[Path],
         launched: bool = False,
     ) -> None:
-        ingredients = {"kind": config.kind, **self._settings(config), **self._read_ingredients(reads)}
+        ingredients = find_ingredients(config, reads, made=self.steps, identities=self.identities)
         step = Step(
             name=name,
             kind=config.kind,
@@ -284,24 +282,6 @@ class _Planner:
             fingerprint=fingerprint(ingredients),
         )
         self.steps.append(step)
-
-    def _settings(self, config: StepConfig) -> Ingredients:
-        if isinstance(config, PrepareConfig):
-            longest = config.dataset.max_sample_length or config.dataset.max_length
-            return prepared_settings(config, max_sample_length=longest)
-        return settings(config)
-
-    def _read_ingredients(self, reads: tuple[Read, ...]) -> Ingredients:
-        """Each input as where it comes from and what it holds; a number tells those of one role apart."""
-        found: Ingredients = {}
-        for number, read in enumerate(reads):
-            key = f"reads.{number}.{read.role}"
-            if read.step is None:
-                found[key] = self.identities.get(read.path, UNKNOWN)
-            else:
-                made = next(step for step in self.steps if step.name == read.step)
-                found[key] = f"{read.step}:{os.path.relpath(read.path, made.folder)}@{made.fingerprint}"
-        return found
 
     def _gives_new_tokenizer(self, name: str, home: StepDir) -> None:
         self.models[name] = _Model(str(home.model), name, str(home.model), name)

@@ -5,17 +5,20 @@ Nothing here knows a manifest or a disk.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onerec.config import StepConfig
+from onerec.config import PrepareConfig, StepConfig
 from onerec.errors import ConfigError
-from runner.fingerprint import Ingredients
+from runner.fingerprint import Ingredients, prepared_settings, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from runner.rundir import RunDir
+
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,33 @@ class Plan:
             if found.intersection(step.upstream):
                 found.add(step.name)
         return tuple(step.name for step in self.steps if step.name in found)
+
+
+def find_ingredients(
+    config: StepConfig, reads: Sequence[Read], *, made: Sequence[Step], identities: Mapping[str, str]
+) -> Ingredients:
+    """All that a step's outcome depends on: its settings, and what stands in each of its inputs.
+
+    `made` are the steps before it; `identities` maps places outside the run to digests.
+    """
+    return {"kind": config.kind, **_settings(config), **_contents(reads, made=made, identities=identities)}
+
+
+def _settings(config: StepConfig) -> Ingredients:
+    if isinstance(config, PrepareConfig):
+        longest = config.dataset.max_sample_length or config.dataset.max_length
+        return prepared_settings(config, max_sample_length=longest)
+    return settings(config)
+
+
+def _contents(reads: Sequence[Read], *, made: Sequence[Step], identities: Mapping[str, str]) -> Ingredients:
+    """Each input as where it comes from and what it holds; a number tells those of one role apart."""
+    found: Ingredients = {}
+    for number, read in enumerate(reads):
+        key = f"reads.{number}.{read.role}"
+        if read.step is None:
+            found[key] = identities.get(read.path, UNKNOWN)
+        else:
+            step = next(step for step in made if step.name == read.step)
+            found[key] = f"{read.step}:{os.path.relpath(read.path, step.folder)}@{step.fingerprint}"
+    return found

@@ -108,7 +108,7 @@ def train_config(folder: Path, output_dir: Path, **changes) -> dict:
         "kind": "train",
         "stage": output_dir.name,
         "output_dir": str(output_dir),
-        "tensorboard_dir": str(output_dir.parent / "log"),
+        "tensorboard_dir": str(output_dir / "log"),
         "stop_file": str(output_dir.parent / f"{output_dir.name}.stop"),
         "seed": 5,
         "model": {"model_dir": str(folder / "expanded" / "model")},

@@ -113,7 +113,7 @@ def find(folder: Path, *, tag: str | None) -> Path:
     if match and int(match[1].removeprefix("step")) in steps:
         return folder / match[1]
     there = ", ".join(f"step{step}" for step in steps) or "none"
-    wanted = f"checkpoint {tag!r}" if tag else "a complete checkpoint"
+    wanted = f"checkpoint {tag!r}" if tag else "complete checkpoint"
     raise ConfigError(f"{folder} has no {wanted}; complete checkpoints there: {there}")
 
 

@@ -95,7 +95,7 @@ class Reporter:
         self._warned: set[str] = set()
         self._guarded("metrics.jsonl", lambda: keep_rows_until(self._path, start))
         self._board: Any = None
-        self._guarded("TensorBoard", lambda: self._open_board(tensorboard_dir / stage, start))
+        self._guarded("TensorBoard", lambda: self._open_board(tensorboard_dir, start))
 
     def tell(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl, TensorBoard and the console; `row["step"]` counts finished steps."""

@@ -78,12 +78,12 @@ def write_manifest(folder: Path, orders: dict[str, object] | None = None) -> Pat
     return path
 
 
-def runner(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The runner's command line, called in a folder."""
+def runner(folder: Path, *arguments: object, path: str = "") -> subprocess.CompletedProcess[str]:
+    """The runner's command line, called in a folder; `path` goes before the PATH."""
     return subprocess.run(
         [sys.executable, "-m", "runner", *map(str, arguments)],
         cwd=folder,
-        env=environment(),
+        env={**environment(), "PATH": os.pathsep.join(filter(None, [path, os.environ["PATH"]]))},
         capture_output=True,
         text=True,
         timeout=120,

@@ -65,14 +65,18 @@ def test_a_terminal_gets_the_same_lines_around_a_bar(step: Step, tmp_path: Path)
 
 def test_a_bar_moves_with_the_progress(step: Step, tmp_path: Path) -> None:
     stream = io.StringIO()
-    listener = BarListener(RunDir(tmp_path), Console(file=stream, width=120, force_terminal=True, color_system=None))
+    listener = BarListener(
+        RunDir(tmp_path), Console(file=stream, width=120, force_terminal=True, color_system=None)
+    )
     listener.started(step, attempt=1, reason="")
     listener.progressed(step, FIGURES)
     listener.close()
     assert "5/20 loss 0.5000 3.0s left" in stream.getvalue()
 
 
-def test_progress_is_told_at_most_every_ten_seconds(step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_at_most_every_ten_seconds(
+    step: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     now = [0.0]
     monkeypatch.setattr("runner.console.time.monotonic", lambda: now[0])

@@ -74,7 +74,11 @@ def test_what_did_not_end_well_or_lost_something_is_done_again(
 def test_finished_work_of_other_settings_is_a_drift_of_it_and_all_after(tmp_path: Path) -> None:
     before, after = small_plan(tmp_path), small_plan(tmp_path, "stages.second.learning_rate=5e-4")
     found = decide(after, done(before), dict.fromkeys(STEPS, DONE))
-    assert [item.step.name for item in found if item.action == "drift"] == ["second", "second:convert", "test"]
+    assert [item.step.name for item in found if item.action == "drift"] == [
+        "second",
+        "second:convert",
+        "test",
+    ]
     message = drift_message(found, run="runs/small")
     assert message == (
         "runs/small was made with other settings than the manifest has now; nothing was started\n"

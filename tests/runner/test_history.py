@@ -30,7 +30,14 @@ def began(step: str, *, attempt: int = 1, time: float = 0.0) -> Event:
 
 
 def over(step: str, state: str, *, time: float = 0.0, reason: str | None = None) -> Event:
-    return {"event": "step_ended", "time": time, "step": step, "state": state, "reason": reason, "result": {"loss": 1}}
+    return {
+        "event": "step_ended",
+        "time": time,
+        "step": step,
+        "state": state,
+        "reason": reason,
+        "result": {"loss": 1},
+    }
 
 
 def test_no_events_are_no_run() -> None:
@@ -47,7 +54,12 @@ def test_a_step_that_began_runs_and_one_that_ended_is_as_it_ended() -> None:
 
 
 def test_the_time_of_all_attempts_adds_up() -> None:
-    events = [began("a", time=0), over("a", "failed", time=2), began("a", attempt=2, time=10), over("a", "done", time=13)]
+    events = [
+        began("a", time=0),
+        over("a", "failed", time=2),
+        began("a", attempt=2, time=10),
+        over("a", "done", time=13),
+    ]
     found = fold([started(), *events]).step("a")
     assert (found.seconds, found.attempts, found.state) == (5, 2, "done")
 
@@ -68,7 +80,10 @@ def test_steps_made_invalid_are_stale_and_keep_their_number_of_attempts() -> Non
     event: Event = {"event": "steps_invalidated", "steps": ["a", "never run"], "reason": "again", "time": 5}
     found = fold([started(), began("a"), over("a", "done"), event])
     assert found.by_step == {"a": StepHistory("stale", attempts=1, reason="again")}
-    assert fold([started(), began("a"), over("a", "done"), event, began("a", attempt=2)]).step("a").state == "running"
+    assert (
+        fold([started(), began("a"), over("a", "done"), event, began("a", attempt=2)]).step("a").state
+        == "running"
+    )
 
 
 def test_events_of_later_versions_change_nothing() -> None:

@@ -37,23 +37,26 @@ def step(tmp_path: Path) -> Step:
     return small_plan(tmp_path).step("first")
 
 
+ETH0 = "cluster.network_interface=eth0"
+
+
 @pytest.mark.parametrize(
     ("name", "manifest", "tools", "overrides"),
     [
-        ("local", "movielens.toml", HERE, ["cluster.launcher=local"]),
-        ("torchrun", "movielens.toml", HERE, ["cluster.launcher=torchrun", "cluster.nproc_per_node=2"]),
-        ("torchrun-nodes", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=2"]),
-        ("torchrun-elastic", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=1:4"]),
-        ("mpirun4", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=mpirun"]),
-        ("mpirun4-interface", "onerec_1.7b.toml", TWO_HOSTS, ["cluster.launcher=mpirun", "cluster.network_interface=eth0"]),
-        ("mpirun5", "onerec_1.7b.toml", FIVE, ["cluster.launcher=mpirun"]),
-        ("mpirun5-interface", "onerec_8b.toml", FIVE, ["cluster.launcher=mpirun", "cluster.network_interface=eth0"]),
+        ("local", "movielens", HERE, ["cluster.launcher=local"]),
+        ("torchrun", "movielens", HERE, ["cluster.launcher=torchrun", "cluster.nproc_per_node=2"]),
+        ("torchrun-nodes", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=2"]),
+        ("torchrun-elastic", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=1:4"]),
+        ("mpirun4", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=mpirun"]),
+        ("mpirun4-interface", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=mpirun", ETH0]),
+        ("mpirun5", "onerec_1.7b", FIVE, ["cluster.launcher=mpirun"]),
+        ("mpirun5-interface", "onerec_8b", FIVE, ["cluster.launcher=mpirun", ETH0]),
     ],
-)  # fmt: skip
+)
 def test_the_whole_command_of_each_launcher(
     name: str, manifest: str, tools: Toolchain, overrides: list[str]
 ) -> None:
-    loaded = load(SHIPPED / manifest, overrides).manifest
+    loaded = load(SHIPPED / f"{manifest}.toml", overrides).manifest
     stage1 = plan(loaded, run=RunDir(Path("/runs") / loaded.name), identities={}).step("stage1")
     found = launch(
         stage1, run=Path("/runs") / loaded.name, cluster=loaded.cluster, tools=tools, attempt=ATTEMPT

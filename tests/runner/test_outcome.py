@@ -5,7 +5,9 @@ import pytest
 from runner.outcome import Ended, Outcome, RankRecord, judge
 
 
-def record(rank: int, code: int = 0, *, signal: int | None = None, at: int = 0, told: bool = False) -> RankRecord:
+def record(
+    rank: int, code: int = 0, *, signal: int | None = None, at: int = 0, told: bool = False
+) -> RankRecord:
     return {
         "rank": rank,
         "host": "host1",

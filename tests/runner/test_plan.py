@@ -109,7 +109,9 @@ def test_a_dataset_that_two_tokenizers_would_need_is_refused(tmp_path: Path) -> 
         'kind = "train"\ndataset = "chat"\nstarts_from = "expand"',
     )
     (tmp_path / "m.toml").write_text(text)
-    with pytest.raises(ConfigError, match="stages.other.dataset: 'chat' is prepared with the tokenizer of"):
+    with pytest.raises(
+        ConfigError, match=r"stages\.other\.dataset: 'chat' is prepared with the tokenizer of"
+    ):
         plan(load(tmp_path / "m.toml").manifest, run=RUN, identities={})
 
 

@@ -125,7 +125,10 @@ def test_the_trainer_dies_with_its_shim_and_both_are_on_record(tmp_path: Path) -
 
 
 def test_the_shim_needs_only_the_standard_library(tmp_path: Path) -> None:
-    code = "import sys, runner.rank; print(sorted({n.partition('.')[0] for n in sys.modules} - sys.stdlib_module_names))"
+    code = (
+        "import sys, runner.rank\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
+    )
     told = subprocess.run(
         [sys.executable, "-S", "-c", code], env=environment(), capture_output=True, text=True, check=True
     )

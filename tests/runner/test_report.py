@@ -27,7 +27,9 @@ STATUS: RunStatus = {
     "state": "failed",
     "stages": [
         stage("data", "done", kind="build_data", attempts=1, loss=None),
-        stage("stage1", "done", step=20, total_steps=20, loss=0.12345, attempts=1, latest_checkpoint="step20"),
+        stage(
+            "stage1", "done", step=20, total_steps=20, loss=0.12345, attempts=1, latest_checkpoint="step20"
+        ),
         stage("stage2", "failed", step=5, loss=2.0, attempts=3, reason="rank 1 on host1 exited 1"),
         stage("sft", "pending"),
     ],
@@ -52,7 +54,9 @@ def test_the_status_is_a_table_and_the_reasons_under_it() -> None:
 
 def test_the_summary_tells_times_results_and_places() -> None:
     history = History(by_step={"stage1": StepHistory(seconds=125), "stage2": StepHistory(seconds=3)})
-    assert summary_text(STATUS, history, run=RUN, notes={"test": ["held-out loss 2.0"], "data": []}) == "\n".join(
+    assert summary_text(
+        STATUS, history, run=RUN, notes={"test": ["held-out loss 2.0"], "data": []}
+    ) == "\n".join(
         [
             "",
             "step of the run  state    time   steps  loss",
@@ -73,38 +77,77 @@ def test_the_summary_tells_times_results_and_places() -> None:
 @pytest.mark.parametrize(
     ("retry_in", "end"),
     [
-        (None, ["  more: runner logs /runs/small --stage stage1 --rank 2", "  when it is mended: runner resume /runs/small"]),
+        (
+            None,
+            [
+                "  more: runner logs /runs/small --stage stage1 --rank 2",
+                "  when it is mended: runner resume /runs/small",
+            ],
+        ),
         (5.0, ["  starting it again in 5.0s"]),
     ],
 )
 def test_a_failure_is_told_with_the_last_words_and_what_to_do(retry_in: float | None, end: list[str]) -> None:
     outcome = Outcome("failed", 1, "rank 2 on host1 exited 1", blamed_rank=2)
     text = failure_text(
-        "stage1", outcome, attempt=2, retry_in=retry_in, log="/log", tail=["Boom", "bang"], run=RUN, stage="stage1"
+        "stage1",
+        outcome,
+        attempt=2,
+        retry_in=retry_in,
+        log="/log",
+        tail=["Boom", "bang"],
+        run=RUN,
+        stage="stage1",
     )
     head = ["stage1 failed (attempt 2): rank 2 on host1 exited 1", "    Boom", "    bang", "  log: /log"]
     assert text.splitlines() == [*head, *end]
 
 
 def test_progress_is_one_line_of_what_is_known() -> None:
-    figures = {"done": 120, "total": 400, "unit": "steps", "loss": 3.21, "tokens_per_second": 12345.6, "eta_seconds": 80}
-    assert progress_text("stage1", figures) == "stage1: 120/400 steps, loss 3.2100, 12,346 tokens/s, 1m20s left"
-    assert progress_text("data", {"done": 1, "total": 3, "unit": "files", "eta_seconds": None}) == "data: 1/3 files"
+    figures = {
+        "done": 120,
+        "total": 400,
+        "unit": "steps",
+        "loss": 3.21,
+        "tokens_per_second": 12345.6,
+        "eta_seconds": 80,
+    }
+    assert (
+        progress_text("stage1", figures) == "stage1: 120/400 steps, loss 3.2100, 12,346 tokens/s, 1m20s left"
+    )
+    assert (
+        progress_text("data", {"done": 1, "total": 3, "unit": "files", "eta_seconds": None})
+        == "data: 1/3 files"
+    )
 
 
 def test_a_result_is_told_in_a_few_words() -> None:
-    assert result_text({"step": 20, "total_steps": 20, "loss": 0.5, "reason": "data_end"}) == "20 of 20 steps, loss 0.5000"
+    assert (
+        result_text({"step": 20, "total_steps": 20, "loss": 0.5, "reason": "data_end"})
+        == "20 of 20 steps, loss 0.5000"
+    )
     assert result_text({"rows": 5}) == ""
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0s"), (9.94, "9.9s"), (59.4, "59s"), (59.6, "1m00s"), (3599, "59m59s"), (7200, "2h00m"), (300_000, "3d11h")],
+    [
+        (0.04, "0.0s"),
+        (9.94, "9.9s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (3599, "59m59s"),
+        (7200, "2h00m"),
+        (300_000, "3d11h"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (4e9, "4.0 GB"), (5e15, "5000.0 TB")])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (4e9, "4.0 GB"), (5e15, "5000.0 TB")],
+)
 def test_sizes(count: float, text: str) -> None:
     assert size(int(count)) == text

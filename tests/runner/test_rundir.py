@@ -23,7 +23,7 @@ def test_a_run_is_found_by_path_by_name_and_as_the_newest(tmp_path: Path) -> Non
 
 
 def test_a_run_that_is_not_there_is_told_with_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no run at none or .*/none; name a run directory"):
+    with pytest.raises(ConfigError, match=r"no run at none or .*/none; name a run directory"):
         find_run("none", runs=tmp_path)
 
 

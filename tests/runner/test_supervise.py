@@ -33,7 +33,11 @@ def python(code: str, **env: str) -> Command:
 
 
 def end(
-    *commands: Command, home: StepDir, stop: StopRequests, stops_itself: bool = True, env: dict[str, str] | None = None
+    *commands: Command,
+    home: StepDir,
+    stop: StopRequests,
+    stops_itself: bool = True,
+    env: dict[str, str] | None = None,
 ) -> tuple[int, ...]:
     with stop:
         return run_to_end(
@@ -42,7 +46,9 @@ def end(
             env=env or environment(),
             stop=stop,
             stops_itself=stops_itself,
-            watch=lambda: ask_to_stop(home.path.parent / "stop.json", by="test") if stops_itself is False else None,
+            watch=lambda: (
+                ask_to_stop(home.path.parent / "stop.json", by="test") if stops_itself is False else None
+            ),
         )
 
 
@@ -53,14 +59,21 @@ def test_exit_codes_come_back_in_order_and_output_is_appended(home: StepDir, sto
     assert home.stdout.read_text() == "before\nout\n"
 
 
-def test_launchers_get_our_environment_but_not_that_of_a_launcher_around_us(home: StepDir, stop: StopRequests) -> None:
-    code = "import os, sys; print(os.environ.get('PET_NPROC_PER_NODE'), os.environ['MINE'], sys.stdin.read() == '')"
+def test_launchers_get_our_environment_but_not_that_of_a_launcher_around_us(
+    home: StepDir, stop: StopRequests
+) -> None:
+    code = (
+        "import os, sys\n"
+        "print(os.environ.get('PET_NPROC_PER_NODE'), os.environ['MINE'], sys.stdin.read() == '')"
+    )
     env = {**environment(), "PET_NPROC_PER_NODE": "2"}
     end(python(code, MINE="yes"), home=home, stop=stop, env=env)
     assert home.stdout.read_text() == "None yes True\n"
 
 
-def test_a_step_that_does_not_look_for_requests_is_ended_at_the_first(home: StepDir, stop: StopRequests) -> None:
+def test_a_step_that_does_not_look_for_requests_is_ended_at_the_first(
+    home: StepDir, stop: StopRequests
+) -> None:
     began = time.monotonic()
     codes = end(python("import time; time.sleep(100)"), home=home, stop=stop, stops_itself=False)
     assert codes == (-15,)

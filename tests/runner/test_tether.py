@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from runner.process import start_ticks
 from tests.runner.programme import environment, wait_until
+
+SLEEP = ("sleep", "coreutils", "busybox")
 
 
 def tether(parent: int, *argv: str) -> list[str]:
@@ -16,7 +19,7 @@ def tether(parent: int, *argv: str) -> list[str]:
 
 def test_it_becomes_the_command() -> None:
     process = subprocess.Popen(tether(os.getpid(), "sleep", "100"), env=environment())
-    wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe").endswith(("sleep", "coreutils")))
+    wait_until(lambda: Path(f"/proc/{process.pid}/exe").readlink().name in SLEEP)
     process.kill()
     process.wait()
 
@@ -24,10 +27,12 @@ def test_it_becomes_the_command() -> None:
 def test_the_command_dies_with_the_parent() -> None:
     code = (
         "import os, subprocess, sys\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'runner.tether', str(os.getpid()), '--', 'sleep', '100'])\n"
+        "tether = [sys.executable, '-m', 'runner.tether', str(os.getpid()), '--', 'sleep', '100']\n"
+        "child = subprocess.Popen(tether)\n"
         "print(child.pid, flush=True)\n"
-        "while not os.readlink(f'/proc/{child.pid}/exe').endswith(('sleep', 'coreutils')): pass\n"
-        "print('ready', flush=True)\nchild.wait()"
+        f"while os.path.basename(os.readlink(f'/proc/{{child.pid}}/exe')) not in {SLEEP}: pass\n"
+        "print('ready', flush=True)\n"
+        "child.wait()"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, text=True

@@ -1,0 +1,176 @@
+"""The command line, called as a person calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.arguments import VERBS
+from runner.rundir import RunDir
+from tests.runner.programme import (
+    STEPS,
+    environment,
+    runner,
+    start_runner,
+    wait_until,
+    write_manifest,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the programme came to its end; read only."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert runner(folder, write_manifest(folder)).returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, tmp_path: Path) -> None:
+    told = runner(tmp_path, verb, "--help")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert f"usage: runner {verb}" in told.stdout
+
+
+def test_without_arguments_the_verbs_are_listed(tmp_path: Path) -> None:
+    told = runner(tmp_path)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert all(f"\n  {verb} " in told.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.toml"], 2, "error: none.toml: cannot be read: No such file or directory"),
+        (["status"], 2, "error: no run at runs/latest; name a run directory, or start one"),
+        (["resume", "nowhere"], 2, "error: no run at nowhere or runs/nowhere"),
+        (["convert"], 2, "the following arguments are required: --step"),
+        (["test-model", "nowhere"], 2, "error: nowhere is no folder"),
+    ],
+)
+def test_a_wrong_call_gets_one_message_and_no_traceback(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    ended = runner(tmp_path, *arguments)
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_traceback_is_shown_on_request(tmp_path: Path) -> None:
+    assert "Traceback" in runner(tmp_path, "none.toml", "--traceback").stderr
+
+
+def test_everything_missing_is_told_at_once_before_anything_starts(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    changes = ["stages.base.tokenizer_dir=/none", "stages.test.test_cases=/none.json"]
+    ended = runner(tmp_path, manifest, *(part for change in changes for part in ("--set", change)))
+    assert ended.returncode == 3
+    assert "error: stages.base.tokenizer_dir: /none/tokenizer.json is not there" in ended.stderr
+    assert "error: stages.test.test_cases: /none.json is not there" in ended.stderr
+    assert not (tmp_path / "runs").exists()
+    checked = runner(tmp_path, "check", manifest, "--json", "--set", changes[0])
+    assert checked.returncode == 3
+    assert [finding["place"] for finding in json.loads(checked.stdout)] == ["stages.base.tokenizer_dir"]
+
+
+def test_the_plan_tells_what_would_be_done_and_changes_nothing(tmp_path: Path, finished: Path) -> None:
+    manifest = write_manifest(tmp_path)
+    document = json.loads(runner(tmp_path, "plan", manifest, "--json").stdout)
+    assert [(step["name"], step["action"]) for step in document["steps"]] == [
+        (name, "start") for name in STEPS
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.toml"]
+
+    document = json.loads(runner(finished, "plan", finished / "small.toml", "--json").stdout)
+    assert {step["action"] for step in document["steps"]} == {"skip"}
+    text = runner(finished, "plan", finished / "small.toml", "--set", "stages.first.max_steps=3").stdout
+    assert "5. first (train): DRIFTED, its settings or inputs changed" in text
+
+
+def test_the_shown_command_is_the_one_that_runs(finished: Path) -> None:
+    text = runner(finished, "plan", finished / "small.toml", "--argv").stdout
+    shown = next(line for line in text.splitlines() if line.endswith("first/config.json"))
+    events = [json.loads(line) for line in RunDir(finished / "runs/small").events.read_text().splitlines()]
+    ran = next(event["argv"][0] for event in events if event.get("step") == "first")
+    assert shown.split()[1:] == [word.replace("attempt-1", "attempt-2") for word in ran]
+
+
+def test_the_status_has_the_fixed_form(finished: Path) -> None:
+    document = json.loads(runner(finished, "status", "--json").stdout)
+    assert list(document) == ["run", "state", "stages"]
+    assert (document["run"], document["state"]) == ("small", "done")
+    first = document["stages"][4]
+    assert first == {
+        "name": "first",
+        "kind": "train",
+        "state": "done",
+        "step": 20,
+        "total_steps": 20,
+        "loss": 0.05,
+        "tokens_per_second": 10.0,
+        "eta_seconds": None,
+        "latest_checkpoint": "step20",
+        "attempts": 1,
+        "reason": None,
+    }
+    assert "run small: done" in runner(finished, "status", "small").stdout
+
+
+def test_status_and_plan_answer_fast_and_without_torch(finished: Path) -> None:
+    """Seconds of the best of five, for the machine may be busy; the limits are those of the documentation."""
+    for arguments, limit in ((["status"], 0.25), (["plan", "small.toml"], 0.6)):
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            assert runner(finished, *arguments).returncode == 0
+            times.append(time.perf_counter() - began)
+        assert min(times) < limit
+        loaded = subprocess.run(
+            [sys.executable, "-X", "importtime", "-m", "runner", *arguments],
+            cwd=finished,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        assert "torch" not in loaded
+        assert "pydantic" not in loaded or arguments != ["status"]
+
+
+def test_watching_ends_with_the_run(finished: Path) -> None:
+    assert runner(finished, "status", "--watch").stdout.count("run small: done") == 1
+
+
+def test_logs_of_a_stage_and_of_a_rank(finished: Path) -> None:
+    assert runner(finished, "logs", "--stage", "first").stdout == "train attempt 1 rank 0\n"
+    assert runner(finished, "logs").stdout == "test_model attempt 1 rank 0\n"
+    assert (
+        runner(finished, "logs", "--stage", "base", "--rank", "0").stdout == "init_model attempt 1 rank 0\n"
+    )
+    missing = runner(finished, "logs", "--stage", "first", "--rank", "7")
+    assert (missing.returncode, "has no log of rank 7" in missing.stderr) == (2, True)
+    unknown = runner(finished, "logs", "--stage", "third")
+    assert "no step 'third'; the steps are made, base, expand" in unknown.stderr
+
+
+def test_following_ends_with_the_run_and_stop_waits_for_its_end(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "runs" / "small")
+    process = start_runner(tmp_path, write_manifest(tmp_path, {"first": {"wait": True}}))
+    wait_until((run.stage("first").path / "waiting").exists)
+    following = start_runner(tmp_path, "logs", "-f")
+    stopped = runner(tmp_path, "stop")
+    assert (stopped.returncode, stopped.stdout) == (
+        0,
+        f"{run.path}: stopped; go on with: runner resume {run.path}\n",
+    )
+    assert process.wait() == 75
+    output, _ = following.communicate(timeout=20)
+    assert output.startswith("train attempt 1 rank 0\n")
+    process.communicate()
+    assert runner(tmp_path, "stop").stdout == f"{run.path}: nothing runs\n"
