@@ -81,7 +81,7 @@ def _stage(step: PlannedStep, *, history: History, alive: bool, gone: str, files
     state, reason = told.state, told.reason
     if state == "running" and not alive:
         state, reason = "interrupted", gone
-    figures = _figures(state, files)
+    figures = _figures(step["kind"], state, files)
     return {
         "name": step["name"],
         "kind": step["kind"],
@@ -97,13 +97,13 @@ def _stage(step: PlannedStep, *, history: History, alive: bool, gone: str, files
     }
 
 
-def _figures(state: Outcome, files: StepFiles) -> Figures:
+def _figures(kind: str, state: Outcome, files: StepFiles) -> Figures:
     """The newest that is known: result when done, else live progress, else the last logged row."""
     if state in {"pending", "stale"}:
         return {}
     live = {**files.progress, "step": files.progress.get("done"), "total_steps": files.progress.get("total")}
     layers = [files.metrics, live]
-    if state == "done":
+    if state == "done" and kind == "train":  # elsewhere `step` may mean another thing
         layers.append(files.result)
     return {key: value for layer in layers for key, value in layer.items() if value is not None}
 

@@ -1,14 +1,15 @@
 """Causal attention inside each document of a packed row, for transformers' AttentionInterface.
 
-No mask over the whole pack is ever built. Shapes: T tokens of a pack, H query heads, K key heads, E head
-width.
+No mask over the whole pack is ever built. Shapes: T tokens of a pack, H query heads, K key
+heads, E head width.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ def register_document_attention() -> str:
 
     The name is not in transformers' mask registry, which is why models pass no attention mask to it.
     """
-    AttentionInterface.register(DOCUMENT_ATTENTION, document_attention)
+    # signatures are looked at here, because a compiled layer cannot
+    flash = _build_flash() if torch.cuda.is_available() else None
+    AttentionInterface.register(DOCUMENT_ATTENTION, partial(document_attention, flash=flash))
     return DOCUMENT_ATTENTION
 
 
@@ -37,16 +40,19 @@ def document_attention(
     cu_seqlens: torch.Tensor,
     max_seqlen: int,
     scaling: float | None = None,
+    flash: Callable[..., torch.Tensor] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within documents: query 1HTE, key and value 1KTE, `cu_seqlens` their borders; returns 1THE.
+
+    `flash` is used for the 16-bit formats that it knows; else each document is attended to by itself.
 
     Raises ValueError for a mask or for several rows: both would attend across documents.
     """
     if attention_mask is not None or query.shape[0] != 1:
         raise ValueError("document attention takes one packed row and no mask; use sdpa for padded batches")
-    if query.is_cuda:
-        return _flash(query, key, value, cu_seqlens=cu_seqlens, max_seqlen=max_seqlen, scaling=scaling), None
+    if flash is not None and query.dtype.itemsize == 2:
+        return flash(query, key, value, cu_seqlens=cu_seqlens, max_seqlen=max_seqlen, scaling=scaling), None
     return _per_document(query, key, value, borders=cu_seqlens.tolist(), scaling=scaling), None
 
 
@@ -63,39 +69,35 @@ def _per_document(
     return torch.cat(pieces, dim=2).transpose(1, 2)
 
 
-def _flash(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    *,
-    cu_seqlens: torch.Tensor,
-    max_seqlen: int,
-    scaling: float | None,
-) -> torch.Tensor:
+def _build_flash() -> Callable[..., torch.Tensor]:
+    """Flash attention over variable lengths with the arguments that this torch takes: 2.11 to 2.13 differ."""
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - absent from CPU-only builds
 
-    options = _varlen_options()
-    heads_per_key = query.shape[1] // key.shape[1]
-    q_THE, k_TKE, v_TKE = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
-    if "enable_gqa" in options:
-        kwargs: dict[str, Any] = {"enable_gqa": True}
-    else:
-        kwargs = {}
-        k_TKE, v_TKE = (tensor.repeat_interleave(heads_per_key, dim=1) for tensor in (k_TKE, v_TKE))
-    causal = {"window_size": (-1, 0)} if "window_size" in options else {"is_causal": True}
-    if "scale" in options:
-        kwargs["scale"] = scaling
-    elif scaling is not None:
-        q_THE = q_THE * (scaling * q_THE.shape[-1] ** 0.5)
-    out_THE = varlen_attn(
-        q_THE, k_TKE, v_TKE, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, **causal, **kwargs
-    )
-    return out_THE[None]
+    known = frozenset(inspect.signature(varlen_attn).parameters)
+    options: dict[str, Any] = {"window_size": (-1, 0)} if "window_size" in known else {"is_causal": True}
+    shares_heads, scales = "enable_gqa" in known, "scale" in known
+    if shares_heads:
+        options["enable_gqa"] = True
 
+    def flash(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        cu_seqlens: torch.Tensor,
+        max_seqlen: int,
+        scaling: float | None,
+    ) -> torch.Tensor:
+        q_THE, k_TKE, v_TKE = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
+        if not shares_heads:
+            repeats = q_THE.shape[1] // k_TKE.shape[1]
+            k_TKE, v_TKE = (tensor.repeat_interleave(repeats, dim=1) for tensor in (k_TKE, v_TKE))
+        if not scales and scaling is not None:
+            q_THE = q_THE * (scaling * q_THE.shape[-1] ** 0.5)
+        told = {**options, "scale": scaling} if scales else options
+        out: torch.Tensor = varlen_attn(
+            q_THE, k_TKE, v_TKE, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, **told
+        )
+        return out[None]
 
-@cache
-def _varlen_options() -> frozenset[str]:
-    """Names that this torch's varlen_attn takes: 2.11 to 2.13 differ."""
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
-
-    return frozenset(inspect.signature(varlen_attn).parameters)
+    return flash

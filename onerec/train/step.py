@@ -90,7 +90,7 @@ def take(
             pack.input_ids_T.to(device, non_blocking=True),
             position_ids_T=pack.position_ids_T.to(device, non_blocking=True),
             cu_seqlens=pack.cu_seqlens.to(device, non_blocking=True),
-            max_seqlen=pack.max_seqlen,
+            max_seqlen=_rounded_up(pack.max_seqlen),
             trained_N=trained_N.to(device, non_blocking=True),
             labels_N=labels_N.to(device, non_blocking=True),
             scale=scale,
@@ -105,6 +105,11 @@ def take(
     optimizer.zero_grad(set_to_none=True)
     shape = (num_sources, 2)
     return Outcome(losses.view(shape), counts.view(shape), float(norm), is_finite)
+
+
+def _rounded_up(length: int) -> int:
+    """The next power of two: a compiled layer is built anew for every other number it is called with."""
+    return 1 << (length - 1).bit_length()
 
 
 def clip_gradients(model: nn.Module, *, max_norm: float) -> torch.Tensor:

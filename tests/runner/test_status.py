@@ -16,9 +16,11 @@ LIVE = StepFiles(
 )
 
 
-def told(state: str, files: StepFiles = LIVE, *, alive: bool = True, **more: Any) -> dict[str, Any]:
+def told(
+    state: str, files: StepFiles = LIVE, *, alive: bool = True, kind: str = "train", **more: Any
+) -> dict[str, Any]:
     """Status of the one step of a run."""
-    step = {"name": "a", "kind": "train", "stage": "a", "folder": "a", "output_dir": "a"}
+    step = {"name": "a", "kind": kind, "stage": "a", "folder": "a", "output_dir": "a"}
     history = History(
         steps=(step,),  # type: ignore[arg-type]
         by_step={"a": StepHistory(state=state, attempts=2, **more)},  # type: ignore[arg-type]
@@ -50,6 +52,12 @@ def test_a_done_step_is_told_by_its_result() -> None:
     found = told("done")
     assert (found["step"], found["total_steps"], found["loss"], found["eta_seconds"]) == (20, 20, 0.25, None)
     assert found["tokens_per_second"] == 99.0
+
+
+def test_the_result_of_a_conversion_names_a_checkpoint_and_no_progress() -> None:
+    files = StepFiles(progress={"done": 46, "total": 46}, result={"step": 3})
+    found = told("done", files, kind="convert")
+    assert (found["step"], found["total_steps"]) == (46, 46)
 
 
 def test_without_live_progress_the_last_logged_row_is_told() -> None:
