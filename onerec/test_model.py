@@ -65,9 +65,10 @@ def test_model(config: TestModelConfig) -> dict[str, object]:
         report.append(describe_heldout(heldout))
     progress.update(len(cases) + 3)
     document = {
+        "model_dir": config.model_dir,
         "checks": [asdict(check) for check in checks],
         "heldout": heldout,
-        "model_dir": config.model_dir,
+        "report": report,
     }
     write_json_atomically(output_dir / "test_report.json", document)
     sys.stdout.write("\n".join(report) + "\n")
@@ -76,7 +77,7 @@ def test_model(config: TestModelConfig) -> dict[str, object]:
         raise OneRecError(
             f"{config.model_dir} failed: {', '.join(failed)}; see {output_dir / 'test_report.json'}"
         )
-    return {**document, "report": report}
+    return document
 
 
 def load_cases(path: Path) -> list[GenerationCase]:

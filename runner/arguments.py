@@ -58,7 +58,6 @@ def _run(parser: ArgumentParser) -> None:
 def _plan(parser: ArgumentParser) -> None:
     _manifest(parser)
     _json(parser)
-    parser.add_argument("--argv", action="store_true", help="show the exact command of each step")
 
 
 def _check(parser: ArgumentParser) -> None:

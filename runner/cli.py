@@ -90,7 +90,7 @@ def plan_verb(arguments: Namespace) -> int:
     from runner.plan_report import plan_document, plan_text
 
     found = view(load(arguments.manifest, arguments.settings).manifest, env=os.environ)
-    _say(_json(plan_document(found)) if arguments.as_json else plan_text(found, with_argv=arguments.argv))
+    _say(_json(plan_document(found)) if arguments.as_json else plan_text(found))
     return 0
 
 

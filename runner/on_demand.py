@@ -47,7 +47,7 @@ def convert(
 
 
 def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, object]]:
-    """Test a Hugging Face folder; returns the exit code and the test's result. The folder stays as it is."""
+    """Test a Hugging Face folder; returns the exit code and the test's report. The folder stays as it is."""
     if not model_dir.is_dir():
         raise ConfigError(
             f"{model_dir} is no folder; name a Hugging Face model folder, such as one converted/"
@@ -55,8 +55,8 @@ def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, 
     with tempfile.TemporaryDirectory(prefix="runner-test-model-") as folder:
         home = StepDir(Path(folder))
         config = TestModelConfig(output_dir=folder, model_dir=str(model_dir.resolve()), test=ModelTest())
-        code = _run_program(config, home, env=env)
-        return code, read_document(home.result)
+        code = _run_program(config, home, env=env, shows_output=False)
+        return code, read_document(home.path / "test_report.json")
 
 
 def _conversions(run: RunDir) -> dict[str, Step]:
@@ -79,9 +79,17 @@ def _stage_with(step: int, *, run: RunDir, stages: list[str], stage: str | None)
     raise ConfigError(f"no checkpoint of step {step} in {run.path}; complete checkpoints are {there}")
 
 
-def _run_program(config: ConvertConfig | TestModelConfig, home: StepDir, *, env: Mapping[str, str]) -> int:
+def _run_program(
+    config: ConvertConfig | TestModelConfig,
+    home: StepDir,
+    *,
+    env: Mapping[str, str],
+    shows_output: bool = True,
+) -> int:
     home.path.mkdir(parents=True, exist_ok=True)
     home.config.write_text(dump_config(config), encoding="utf-8")
     inherited = {name: value for name, value in env.items() if not is_scrubbed(name)}
     program = [sys.executable, "-m", "onerec", str(home.config)]
-    return subprocess.run(program, env={**inherited, **passed_on(env)}, check=False).returncode
+    stdout = None if shows_output else subprocess.DEVNULL
+    done = subprocess.run(program, env={**inherited, **passed_on(env)}, stdout=stdout, check=False)
+    return done.returncode

@@ -46,19 +46,15 @@ def plan_document(view: PlanView) -> dict[str, object]:
     }
 
 
-def plan_text(view: PlanView, *, with_argv: bool) -> str:
-    """Every step: what will be done about it, what it reads and writes, and on request its commands."""
+def plan_text(view: PlanView) -> str:
+    """Every step: what will be done about it, what it reads and writes, and its exact commands."""
     lines = [f"run {view.plan.run.name} in {view.plan.run.path}: {len(view.decisions)} steps", ""]
     for number, decision in enumerate(view.decisions, start=1):
         step = decision.step
         lines.append(f"{number:2d}. {step.name} ({step.kind}): {VERBS[decision.action]}{decision.reason}")
         lines += [f"      reads   {_read_text(read, view)}" for read in step.reads]
         lines += [f"      writes  {output}" for output in step.outputs]
-        lines.append(f"      as      {'ranks of the cluster' if step.launched else 'one process here'}")
-        if with_argv:
-            lines += [
-                f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())
-            ]
+        lines += [f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())]
     if view.problems:
         lines += ["", "about the commands:", *(f"  {problem}" for problem in view.problems)]
     return "\n".join(lines)

@@ -216,5 +216,5 @@ def find_run(run: str | None, *, runs: Path = Path("runs")) -> RunDir:
     for path in candidates:
         if RunDir(path).events.is_file():
             return RunDir(path.resolve())
-    tried = " or ".join(str(path) for path in candidates)
+    tried = " or ".join(dict.fromkeys(str(path) for path in candidates))
     raise ConfigError(f"no run at {tried}; name a run directory, or start one: python -m runner MANIFEST")

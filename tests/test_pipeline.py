@@ -181,7 +181,7 @@ def test_a_change_that_a_finished_stage_depends_on_is_refused_with_the_differenc
 def test_convert_by_step_lists_the_steps_there_are(undisturbed):
     folder, _ = undisturbed
     done = runner(folder, "convert", "--step", "4000", "--stage", "stage2", expect=2)
-    assert "steps there" in done.stderr
+    assert "complete checkpoints are stage2: " in done.stderr
     latest = int((folder / "runs/tiny/stage2/latest").read_text().strip().removeprefix("step"))
     runner(folder, "convert", "--step", latest, "--stage", "stage2", "--dtype", "fp32")
     assert (

@@ -94,7 +94,7 @@ def test_the_plan_tells_what_would_be_done_and_changes_nothing(tmp_path: Path, f
 
 
 def test_the_shown_command_is_the_one_that_runs(finished: Path) -> None:
-    text = runner(finished, "plan", finished / "small.toml", "--argv").stdout
+    text = runner(finished, "plan", finished / "small.toml").stdout
     shown = next(line for line in text.splitlines() if line.endswith("first/config.json"))
     events = [json.loads(line) for line in RunDir(finished / "runs/small").events.read_text().splitlines()]
     ran = next(event["argv"][0] for event in events if event.get("step") == "first")

@@ -43,7 +43,7 @@ ETH0 = "cluster.network_interface=eth0"
 @pytest.mark.parametrize(
     ("name", "manifest", "tools", "overrides"),
     [
-        ("local", "movielens", HERE, ["cluster.launcher=local"]),
+        ("local", "movielens", HERE, ["cluster.launcher=local", "cluster.nproc_per_node=1"]),
         ("torchrun", "movielens", HERE, ["cluster.launcher=torchrun", "cluster.nproc_per_node=2"]),
         ("torchrun-nodes", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=2"]),
         ("torchrun-elastic", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=1:4"]),

@@ -39,19 +39,18 @@ def test_the_plan_of_every_shipped_manifest(name: str) -> None:
     view = fresh_view(name)
     document = json.dumps(plan_document(view), indent=1, ensure_ascii=False)
     assert_golden(f"plan-{Path(name).stem}.json", document + "\n")
-    assert_golden(f"plan-{Path(name).stem}.txt", plan_text(view, with_argv=False) + "\n")
+    assert_golden(f"plan-{Path(name).stem}.txt", plan_text(view) + "\n")
 
 
 def test_commands_are_shown_on_request_as_a_shell_would_take_them() -> None:
     view = fresh_view("movielens.toml")
-    assert "-m onerec /runs/movielens/base/config.json" in plan_text(view, with_argv=True)
-    assert "-m onerec" not in plan_text(view, with_argv=False)
+    assert "-m onerec /runs/movielens/base/config.json" in plan_text(view)
 
 
 def test_what_is_missing_outside_and_what_cannot_be_started_is_told() -> None:
     view = fresh_view("onerec_0.6b.toml")
     place = view.plan.outside[0]
     missing = {**view.outside, place: Files(digest="missing", count=0, size=0)}
-    text = plan_text(PlanView(view.plan, view.decisions, {}, ("no hostfile",), missing), with_argv=True)
+    text = plan_text(PlanView(view.plan, view.decisions, {}, ("no hostfile",), missing))
     assert f"{place} (MISSING)" in text
     assert text.endswith("about the commands:\n  no hostfile")

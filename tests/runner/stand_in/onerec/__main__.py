@@ -77,4 +77,6 @@ if config["kind"] == "convert":
         Path(config["link"]).unlink(missing_ok=True)
         Path(config["link"]).symlink_to(os.path.relpath(target, Path(config["link"]).parent))
 if rank == 0 and not orders.get("no_result"):
+    if config["kind"] == "test_model":
+        write("test_report.json", result)
     write("result.json", result)
