@@ -64,7 +64,7 @@ def test_model(config: TestModelConfig) -> dict[str, object]:
         checks.append(Check("held-out answers", math.isfinite(heldout["model"]), describe_heldout(heldout)))
         report.append(describe_heldout(heldout))
     progress.update(len(cases) + 3)
-    document = {
+    document: dict[str, object] = {
         "model_dir": config.model_dir,
         "checks": [asdict(check) for check in checks],
         "heldout": heldout,

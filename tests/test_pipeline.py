@@ -1,4 +1,4 @@
-"""The whole programme of a manifest, run by the real runner: to its end, again, after kills, under every launcher."""
+"""The programme of a manifest, run by the real runner: to its end, again, after kills, by every launcher."""
 
 import json
 import os
@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tests import tiny
 
 MANIFEST = """
 name = "tiny"

@@ -28,7 +28,7 @@ from onerec.vocab import item_text
 
 VOCAB = Vocab(itemic_layer_n=3, vocab_size_per_layer=8, alignment=16)
 MAX_LENGTH = 128
-WORDS = "quiet river stone garden winter morning letter harbour copper lantern meadow violin thunder orchard".split()
+WORDS = ("quiet", "river", "stone", "garden", "winter", "morning", "letter", "harbour", "copper", "lantern")
 
 
 def rows(count=60, seed=0):

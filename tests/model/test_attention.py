@@ -1,4 +1,4 @@
-"""Attention over documents: what plain attention gives to each document alone, and nothing of its neighbours."""
+"""Attention over documents: what plain attention gives each alone, and nothing of its neighbours."""
 
 import copy
 
