@@ -1,0 +1,1 @@
+"""Raw interactions and item texts become semantic ids and parquet rows."""
