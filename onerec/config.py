@@ -108,7 +108,7 @@ class Optim(Section):
     num_warmup_steps: NonNegativeInt = 0
     """Optimizer steps of linear warm-up; the first step already has a non-zero rate."""
     num_training_steps: PositiveInt | None = None
-    """Step at which the decay reaches min_lr; default: the last step of the stage."""
+    """Steps after which the rate has reached min_lr; default: the steps of the stage."""
     weight_decay: NonNegativeFloat = 0.1
     """AdamW's decay of matrices; norms, biases, embeddings and the head never decay."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -165,7 +165,7 @@ class Checkpointing(Section):
     resume_from: str | None = None
     """A checkpoint of another run to start from: a stage folder or a step folder."""
     resume_from_tag: str | None = None
-    """Which checkpoint of resume_from, such as step4000; default: the one its latest names."""
+    """Which checkpoint of resume_from, such as step4000; default: the newest complete one."""
     resume_training_state: bool = True
     """With resume_from: take optimizer, schedule and data position over too; false takes only weights."""
 
@@ -180,7 +180,7 @@ class Monitoring(Section):
     monitor_datasource_cnt: Annotated[bool, Cosmetic] = True
     """Log the share of tokens and samples of each source."""
     enable_profiler: Annotated[bool, Cosmetic] = False
-    """Write one torch.profiler trace of steps 3 to 5 of each attempt to the stage's profile folder."""
+    """Write a torch.profiler trace of steps 3 to 5 of each attempt and rank to the stage's profile folder."""
 
 
 class Duration(Section):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from onerec.model.hf_folder import CONFIG_NAME, HEAD, INDEX_NAME, carried_files,
 from onerec.model.itemic_rows import ROWS_SUFFIX
 from onerec.model.load import tensor_files
 from onerec.model.safetensors_writer import ShardWriter, tensor_digest
-from onerec.progress import Progress, sync_directory
+from onerec.progress import Progress, say, sync_directory
 from onerec.train import commit
 from onerec.train.checkpoint import SafeReader, read
 
@@ -44,15 +43,20 @@ def convert(config: ConvertConfig) -> dict[str, object]:
     that is not there (telling which are), StorageError for damage and full disks.
     """
     checkpoint = choose_checkpoint(Path(config.stage_dir), config.step)
-    target = commit.data_dir(checkpoint) / CONVERTED
+    target = commit.data_dir(checkpoint) / folder_name(config.dtype)
     if (target / RECORD_NAME).exists() and read_json(target / RECORD_NAME)["dtype"] == config.dtype:
-        sys.stdout.write(f"{target} is there already\n")
+        say(f"{target} is there already")
         record = read_json(target / RECORD_NAME)
     else:
         record = _write_folder(config, checkpoint, target)
     if config.link is not None:
         point_link(Path(config.link), target)
     return {"model_dir": str(target), **record, "report": [f"converted {checkpoint.name} to {target}"]}
+
+
+def folder_name(dtype: str) -> str:
+    """`converted` for bf16, which the next stage starts from; other formats get folders of their own."""
+    return CONVERTED if dtype == "bf16" else f"{CONVERTED}-{dtype}"
 
 
 def choose_checkpoint(stage_dir: Path, step: int | None) -> Path:

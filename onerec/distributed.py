@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
-from onerec.errors import ConfigError
+from onerec.errors import ConfigError, OneRecError
 from onerec.progress import write_json_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 RENDEZVOUS_TIMEOUT_SECONDS = 300.0
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)
@@ -82,7 +82,7 @@ def choose_device(world: World) -> torch.device:
 def process_group(world: World, *, device: torch.device, env: Mapping[str, str]) -> Iterator[None]:
     """Join the group of all ranks (gloo for CPU, NCCL for CUDA tensors); leave it after a last barrier.
 
-    The barrier is left out when an error passes through: the other ranks may never come.
+    Neither is done when an error passes through: both wait for the other ranks, which may never come.
     """
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     if device.type == "cuda":
@@ -94,12 +94,10 @@ def process_group(world: World, *, device: torch.device, env: Mapping[str, str])
         dist.init_process_group(
             backend, store=store, rank=world.rank, world_size=world.size, timeout=COLLECTIVE_TIMEOUT
         )
-    try:
-        yield
-        # without a last barrier a rank that ends early can take the store down under the others
-        agree([0])
-    finally:
-        dist.destroy_process_group()
+    yield
+    # without a last barrier a rank that ends early can take the store down under the others
+    agree([0])
+    dist.destroy_process_group()
 
 
 def agree(values: Sequence[int]) -> list[int]:
@@ -118,6 +116,26 @@ def broadcast_json(document: object) -> object:
         payload = torch.empty(int(length.item()), dtype=torch.uint8)
     dist.broadcast(payload, src=0)
     return json.loads(bytes(payload.tolist()))
+
+
+def on_main(action: Callable[[], Any], *, is_main: bool) -> Any:
+    """What `action` returns on rank 0 (a JSON value), on every rank; all ranks call it together.
+
+    An OneRecError or OSError of rank 0 is raised on every rank, the latter as StorageError.
+    """
+    answer: dict[str, Any] = {}
+    if is_main:
+        try:
+            answer = {"value": action()}
+        except OneRecError as fault:
+            answer = {"fault": str(fault), "kind": type(fault).__name__}
+        except OSError as fault:
+            answer = {"fault": f"{fault}; free space or mend the disk, then resume", "kind": "StorageError"}
+    told: Any = broadcast_json(answer)
+    if "fault" in told:
+        kinds = {kind.__name__: kind for kind in OneRecError.__subclasses__()}
+        raise kinds.get(told["kind"], OneRecError)(told["fault"])
+    return told["value"]
 
 
 def _shared_store(world: World, env: Mapping[str, str]) -> dist.TCPStore:

@@ -5,8 +5,10 @@ The runner and `status` read it; nothing else here depends on who does.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -61,3 +63,11 @@ class Progress:
             **figures,
         }
         write_json_atomically(self._path, document)
+
+
+def say(line: str, *, is_warning: bool = False) -> None:
+    """Write a line to the console; one that cannot be written (a full disk behind it) costs nothing."""
+    stream = sys.stderr if is_warning else sys.stdout
+    with contextlib.suppress(OSError):
+        stream.write(f"{line}\n")
+        stream.flush()

@@ -7,7 +7,6 @@ report.
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +17,13 @@ from transformers import AutoModelForCausalLM
 
 from onerec.config import GenerationCase
 from onerec.data.render import Renderer
-from onerec.errors import ConfigError, OneRecError
+from onerec.errors import ConfigError, DataError, OneRecError
 from onerec.evaluate.heldout import heldout_loss
 from onerec.evaluate.popularity import answers_of, mentions, popularity_nats
 from onerec.model.attention import register_document_attention
 from onerec.model.hf_folder import CONFIG_NAME
-from onerec.progress import Progress, write_json_atomically
+from onerec.model.load import tensor_files
+from onerec.progress import Progress, say, write_json_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_model(config: TestModelConfig) -> dict[str, object]:
         "report": report,
     }
     write_json_atomically(output_dir / "test_report.json", document)
-    sys.stdout.write("\n".join(report) + "\n")
+    say("\n".join(report))
     failed = [check.name for check in checks if not check.ok]
     if failed:
         raise OneRecError(
@@ -110,13 +110,14 @@ class Subject:
         folder = Path(config.model_dir)
         if not (folder / CONFIG_NAME).exists():
             raise ConfigError(f"{folder} has no {CONFIG_NAME}; give a Hugging Face folder")
+        tensor_files(folder)  # names a file that is damaged; transformers does not
         self._config = config
         self._renderer = Renderer(folder, add_think_pattern=config.add_think_pattern)
         self._tokenizer = self._renderer.tokenizer
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, output_loading_info=True
+            folder, local_files_only=True, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
         self._model, self._told = loaded
         self._model.to(device).eval()
@@ -185,8 +186,13 @@ class Subject:
         model = heldout_loss(lm, self._renderer, folder)
         figures = {"answers": model.answers, "model": model.per_answer, "model_per_token": model.per_token}
         if self._config.popularity_dir is not None:
-            counts = mentions(Path(self._config.popularity_dir))
-            figures["popularity"] = popularity_nats(counts, answers_of(folder))
+            counts, answers = mentions(Path(self._config.popularity_dir)), answers_of(folder)
+            if len(answers) != model.answers:
+                raise DataError(
+                    f"{folder}: {model.answers} answers, of which {len(answers)} name an item; "
+                    "popularity can be compared only where every answer is an item"
+                )
+            figures["popularity"] = popularity_nats(counts, answers)
         return figures
 
     def _prompt_ids(self, case: GenerationCase) -> list[int]:

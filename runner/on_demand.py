@@ -43,7 +43,7 @@ def convert(
     records = home.conversion(step)
     changed = {"step": step, "dtype": dtype, "link": None, "output_dir": str(records.path)}
     code = _run_program(template.model_copy(update=changed), records, env=env)
-    return code, home.converted_checkpoint(step)
+    return code, home.converted_checkpoint(step, dtype)
 
 
 def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, object]]:

@@ -115,9 +115,10 @@ class StepDir:
         """Records of a conversion that a person asked for."""
         return StepDir(self.path / f"convert-step{step}")
 
-    def converted_checkpoint(self, step: int) -> Path:
-        """Hugging Face folder of one checkpoint."""
-        return self.path / f"step{step}" / f"global_step{step}" / "converted"
+    def converted_checkpoint(self, step: int, dtype: str = "bf16") -> Path:
+        """Hugging Face folder of one checkpoint; formats other than bf16 have folders of their own."""
+        name = "converted" if dtype == "bf16" else f"converted-{dtype}"
+        return self.path / f"step{step}" / f"global_step{step}" / name
 
     def checkpoints(self) -> list[int]:
         """Steps that have a complete checkpoint, in ascending order."""

@@ -13,6 +13,7 @@ from onerec.convert import choose_checkpoint, convert, open_source, prove
 from onerec.errors import ConfigError, OneRecError, StorageError
 from onerec.model.safetensors_writer import ShardWriter, split, tensor_digest
 from onerec.train import commit
+from onerec.train.checkpoint import read
 from tests import tiny
 
 
@@ -41,7 +42,15 @@ def test_every_tensor_is_the_cast_of_its_source_and_the_folder_loads(stage, tiny
     target = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
     source = open_source(commit.step_dir(stage, 3), tiny_programme / "expanded" / "model")
     written = load_file(Path(told["model_dir"]) / "model.safetensors")
-    assert set(written) == set(source.names())
+    before = load_file(tiny_programme / "expanded" / "model" / "model.safetensors")
+    assert set(written) == set(source.names()) == set(before)
+    trained = {name: torch.empty(shape) for name, shape in source.trained.items()}
+    dcp_folder = commit.step_dir(stage, 3) / "global_step3" / "model"
+    read(trained, dcp_folder, whose="the checkpoint", alone=True)
+    assert set(trained) == set(written)
+    for name, tensor in trained.items():
+        assert torch.equal(written[name], tensor.to(target)), name
+        assert not torch.equal(tensor, before[name]), name
     for name, tensor in written.items():
         assert torch.equal(tensor, source.load(name).to(target)), name
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")

@@ -44,15 +44,26 @@ def test_a_sound_folder_passes_every_check(tiny_programme, tmp_path):
     [
         (lambda tensors: tensors.pop("model.layers.0.mlp.up_proj.weight"), "weights"),
         (lambda tensors: tensors.update(stray=tensors["model.norm.weight"].clone()), "weights"),
+        (
+            lambda tensors: tensors.update({"model.norm.weight": tensors["model.norm.weight"][:8].clone()}),
+            "weights",
+        ),
         (lambda tensors: tensors["model.norm.weight"].fill_(float("nan")), "weights, forward pass"),
     ],
-    ids=["missing", "unexpected", "nan"],
+    ids=["missing", "unexpected", "misshapen", "nan"],
 )
 def test_broken_weights_are_named(broken, tmp_path, edit, name):
     with pytest.raises(OneRecError, match=f"failed: {name}"):
         examine(told(tmp_path, broken(edit)))
     report = json.loads((tmp_path / "out" / "test_report.json").read_text())
     assert not report["checks"][0]["ok"]
+
+
+def test_a_truncated_file_is_named(broken, tmp_path):
+    path = broken(lambda tensors: None) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConfigError, match=r"model\.safetensors is no whole safetensors file"):
+        examine(told(tmp_path, path.parent))
 
 
 def test_an_expected_substring_that_is_not_said_fails_its_case(tiny_programme, tmp_path):

@@ -14,6 +14,7 @@ from torch import nn
 
 from onerec.data.read import rows
 from onerec.data.render import Rendered, Renderer
+from onerec.data.validate import Row, RowError
 from onerec.errors import DataError
 from onerec.train.loss import PackedLanguageModel
 
@@ -48,7 +49,7 @@ def heldout_loss(lm: nn.Module, renderer: Renderer, folder: Path) -> HeldoutLoss
     model = PackedLanguageModel(lm, minibatch_size=1024)
     answers = tokens = 0
     nats = 0.0
-    for batch in _batches(renderer.render(row) for row in rows(str(folder))):
+    for batch in _batches(_rendered(renderer, row) for row in rows(str(folder))):
         losses_N = _losses(model, batch)
         answers += len(batch)
         tokens += len(losses_N)
@@ -56,6 +57,13 @@ def heldout_loss(lm: nn.Module, renderer: Renderer, folder: Path) -> HeldoutLoss
     if answers == 0:
         raise DataError(f"{folder} holds no rows to evaluate; give a folder with chat rows")
     return HeldoutLoss(answers, tokens, nats)
+
+
+def _rendered(renderer: Renderer, row: Row) -> Rendered:
+    try:
+        return renderer.render(row)
+    except RowError as fault:
+        raise DataError(f"{row.file}, row {row.row}: {fault}; held-out rows need an answer") from fault
 
 
 def _losses(model: PackedLanguageModel, batch: list[Rendered]) -> torch.Tensor:

@@ -5,12 +5,13 @@ Nothing is held twice: tensors are read slice by slice from memory-mapped safete
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch.distributed.tensor import DTensor
 
 from onerec.errors import ConfigError
@@ -25,9 +26,31 @@ def tensor_files(folder: Path) -> dict[str, Path]:
     """Which file of a Hugging Face folder holds each tensor; ConfigError for a folder without safetensors."""
     found: dict[str, Path] = {}
     for path in weight_files(folder):
-        with safe_open(path, framework="pt") as file:
-            found.update(dict.fromkeys(file.keys(), path))
+        found.update(dict.fromkeys(_names_in(path), path))
     return found
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError as fault:
+        raise ConfigError(
+            f"{path} is no whole safetensors file ({fault}); get or convert it again"
+        ) from fault
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 over the safetensors files of a folder: name, size, and the first and last MiB of each."""
+    digest = hashlib.sha256()
+    for path in weight_files(folder):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read())
+    return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def compute_dtype(compute: Compute, device: torch.device) -> torch.dtype:
     """Number format of forward and backward; raises ConfigError for a GPU without bf16."""
     if compute.compute_dtype == "fp32" or (compute.compute_dtype == "auto" and device.type == "cpu"):
         return torch.float32
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError('this GPU has no bf16; set compute_dtype = "fp32"')
     return torch.bfloat16
 

@@ -13,22 +13,21 @@ import json
 import pickle
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 
+from onerec.distributed import on_main
 from onerec.errors import ConfigError, StorageError
 from onerec.progress import write_json_atomically
 from onerec.train import commit
 from onerec.train.optimizer import optimizer_tensors, set_step_count
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
     from torch.distributed.checkpoint.metadata import Metadata
 
@@ -59,22 +58,20 @@ def save(
 
     Raises StorageError on every rank when any rank could not write.
     """
-    temporary = stage_dir / "unused"
-    with _told_as_storage(stage_dir):
-        if is_main:
-            temporary = commit.begin(stage_dir, state.step)
-        temporary = _from_main(temporary)
-        folder = commit.data_dir(temporary) if is_main else temporary / f"global_step{state.step}"
-        dist.barrier()
+    with told_as_storage(stage_dir):
+        temporary = Path(on_main(lambda: str(commit.begin(stage_dir, state.step)), is_main=is_main))
+        folder = temporary / f"global_step{state.step}"
         _write(trained_tensors(model), folder / "model")
         _write(optimizer_tensors(model, optimizer), folder / "optimizer")
-        if is_main:
-            write_json_atomically(folder / "dataloader" / "state.json", state.data)
-            write_json_atomically(folder / "trainer.json", _document(state))
-        dist.barrier()
-        final = commit.commit(temporary, stage_dir, state.step) if is_main else None
-        dist.barrier()
-        return final
+        final = on_main(lambda: _finish(temporary, stage_dir, state), is_main=is_main)
+        return Path(final) if is_main else None
+
+
+def _finish(temporary: Path, stage_dir: Path, state: TrainerState) -> str:
+    folder = commit.data_dir(temporary)
+    write_json_atomically(folder / "dataloader" / "state.json", state.data)
+    write_json_atomically(folder / "trainer.json", _document(state))
+    return str(commit.commit(temporary, stage_dir, state.step))
 
 
 def load_state(checkpoint: Path) -> TrainerState:
@@ -96,7 +93,7 @@ def load_tensors(
     unreadable.
     """
     folder = commit.data_dir(checkpoint)
-    with _told_as_storage(checkpoint):
+    with told_as_storage(checkpoint):
         read(trained_tensors(model), folder / "model", whose=str(checkpoint))
         if optimizer is not None:
             read(optimizer_tensors(model, optimizer), folder / "optimizer", whose=str(checkpoint))
@@ -147,33 +144,40 @@ class SafeReader(FileSystemReader):
 
 
 class _MetadataUnpickler(pickle.Unpickler):
-    _MODULES = (
-        "torch.distributed.checkpoint.metadata",
-        "torch.distributed.checkpoint.filesystem",
-        "torch.distributed.checkpoint._extension",
-    )
     _NAMES = frozenset(
         {
+            *(
+                ("torch.distributed.checkpoint.metadata", name)
+                for name in (
+                    "Metadata",
+                    "MetadataIndex",
+                    "TensorStorageMetadata",
+                    "BytesStorageMetadata",
+                    "ChunkStorageMetadata",
+                    "TensorProperties",
+                    "StorageMeta",
+                    "_MEM_FORMAT_ENCODING",
+                )
+            ),
+            ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
             ("torch", "Size"),
             ("torch.serialization", "_get_layout"),
             ("collections", "OrderedDict"),
             ("pathlib", "PosixPath"),
-            ("pathlib", "Path"),
             ("pathlib._local", "PosixPath"),
-            ("builtins", "set"),
         }
     )
 
     def find_class(self, module: str, name: str) -> Any:
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if is_dtype or (module, name) in self._NAMES or (module in self._MODULES and "." not in name):
+        if is_dtype or (module, name) in self._NAMES:
             return super().find_class(module, name)
         raise StorageError(
             f"the checkpoint's .metadata asks for {module}.{name}, which no checkpoint needs; refused"
         )
 
 
-class _told_as_storage:  # noqa: N801 - a context manager reads as a verb
+class told_as_storage:  # noqa: N801 - a context manager reads as a verb
     """Turn what disks and DCP raise into StorageError with the folder; DCP's own error is a BaseException."""
 
     def __init__(self, folder: Path) -> None:
@@ -205,9 +209,3 @@ def _document(state: TrainerState) -> dict[str, Any]:
 def _restore_rng(path: Path) -> None:
     encoded = json.loads(path.read_text(encoding="utf-8"))["torch_rng"]
     torch.set_rng_state(torch.tensor(list(base64.b64decode(encoded)), dtype=torch.uint8))
-
-
-def _from_main(path: Path) -> Path:
-    from onerec.distributed import broadcast_json  # noqa: PLC0415 - tools read without a group
-
-    return type(path)(str(broadcast_json(str(path))))

@@ -77,24 +77,29 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def newest_sound(stage_dir: Path, *, report: list[str]) -> Path | None:
-    """The newest checkpoint whose digests hold; damaged ones are set aside and told in `report`.
+    """The newest checkpoint whose digests hold; damaged newer ones are set aside and told in `report`.
 
-    Raises StorageError when checkpoints are there but every one is damaged: starting afresh is a person's
-    decision.
+    None means that the stage has saved nothing yet. Raises StorageError, and touches nothing, when there are
+    or were checkpoints but none is sound: starting afresh is a person's decision.
     """
-    steps = complete_steps(stage_dir)
-    for step in reversed(steps):
+    damaged: list[Path] = []
+    for step in reversed(complete_steps(stage_dir)):
         checkpoint = step_dir(stage_dir, step)
         fault = damage(checkpoint)
         if fault is None:
+            for bad in damaged:
+                report[damaged.index(bad)] += f"; set aside as {quarantine(bad).name}"
+            if damaged:
+                _point_latest(stage_dir, checkpoint.name)
             return checkpoint
-        report.append(
-            f"checkpoint {checkpoint.name} is damaged and set aside as {quarantine(checkpoint).name}: {fault}"
-        )
-    if steps:
-        raise StorageError(
-            "\n".join([*report, f"no sound checkpoint is left in {stage_dir}; --rerun starts afresh"])
-        )
+        damaged.append(checkpoint)
+        report.append(f"checkpoint {checkpoint.name} is damaged: {fault}")
+    if damaged or any(stage_dir.glob("step*.quarantined-*")):
+        told = [
+            *report,
+            f"no sound checkpoint is left in {stage_dir}; mend the disk, or start afresh with --rerun",
+        ]
+        raise StorageError("\n".join(told))
     return None
 
 
@@ -126,21 +131,31 @@ def quarantine(checkpoint: Path) -> Path:
 
 
 def prune(stage_dir: Path, *, keep: int, keep_every: int | None) -> list[int]:
-    """Remove all but the newest `keep` and the multiples of `keep_every`; returns the steps removed."""
+    """Remove all but the newest `keep`, multiples of `keep_every` and converted ones; the steps removed."""
     steps = complete_steps(stage_dir)
-    removed = [step for step in steps[:-keep] if not (keep_every and step % keep_every == 0)]
+    removed = [
+        step
+        for step in steps[:-keep]
+        if not (keep_every and step % keep_every == 0) and not is_in_use(step_dir(stage_dir, step))
+    ]
     for step in removed:
         trash = stage_dir / f".trash-step{step}"
         step_dir(stage_dir, step).rename(trash)
-        shutil.rmtree(trash)
+        # a reader on another host may keep a file busy; what stays is tried again at the next start
+        shutil.rmtree(trash, ignore_errors=True)
     return removed
+
+
+def is_in_use(checkpoint: Path) -> bool:
+    """Whether somebody has converted the checkpoint, or is at it."""
+    return any(data_dir(checkpoint).glob("*converted*"))
 
 
 def remove_leftovers(stage_dir: Path) -> None:
     """Remove what interrupted saves and prunings left behind."""
     for pattern in ("step*.tmp-*", ".trash-step*"):
         for path in stage_dir.glob(pattern):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _point_latest(stage_dir: Path, name: str) -> None:

@@ -5,7 +5,6 @@ What a step does, what is written and when a checkpoint is complete are told in 
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from onerec.distributed import agree, choose_device, environment, process_group, read_world
+from onerec.distributed import choose_device, environment, process_group, read_world
 from onerec.errors import DivergedError, StoppedError
+from onerec.progress import say
 from onerec.train import commit
 from onerec.train.checkpoint import TrainerState, save
 from onerec.train.flops import step_flop
@@ -29,7 +29,7 @@ from onerec.train.metrics import (
 )
 from onerec.train.optimizer import set_learning_rate
 from onerec.train.schedule import learning_rate
-from onerec.train.session import Session, open_session
+from onerec.train.session import Session, open_session, run_record
 from onerec.train.step import Outcome, Totals, count, take
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Training:
         self.step = start.step if start else 0
         self.loss = start.loss if start else float("nan")
         self.saved_step = self.step if _own_checkpoint(session) else -1
+        self.position = session.loader.state_dict()
+        """Where in the data the steps taken so far end; the loader itself may be further."""
         self.counts = SourceCounts(session.loader.sources, saved=start.counts if start else None)
         self.window = Window()
         self.reporter: Reporter | None = None
@@ -84,6 +86,7 @@ class Training:
                 totals = count(packs.packs, stop=self._asked_to_stop())
                 outcome = self._take(packs, totals)
                 self.step += 1
+                self.position = session.loader.state_dict()
                 self._report(totals, outcome, waited_seconds=waited)
                 profiler.step()
                 if self._save_is_due() or totals.stop:
@@ -92,6 +95,7 @@ class Training:
                     raise StoppedError(
                         f"{session.config.stage} stopped after step {self.step}, saved; resume goes on"
                     )
+        self._save(None)
         if self.reporter:
             self.reporter.close()
         return self._summary()
@@ -129,6 +133,7 @@ class Training:
             if self.reporter:
                 self.reporter.advance(self.step)
             return
+        monitor = session.config.monitor
         losses = global_losses(outcome, sources=session.loader.sources)
         counts = self.counts.state_dict()
         self.loss = losses.loss
@@ -144,11 +149,11 @@ class Training:
             "trained_tokens": totals.trained_tokens,
             "trained_share": totals.trained_tokens / max(1, totals.tokens),
             "samples": totals.samples,
-            "epoch": session.loader.state_dict()["epoch"],
+            "epoch": self.position["epoch"],
             "memory_gib": memory_gib(session.device),
             "time": time.time(),
-            "source_loss": losses.by_source,
-            **shares(counts),
+            **({"source_loss": losses.by_source} if monitor.monitor_datasource_loss else {}),
+            **(shares(counts) if monitor.monitor_datasource_cnt else {}),
         }
         if self.reporter:
             self.reporter.tell(row)
@@ -162,14 +167,10 @@ class Training:
         state = TrainerState(
             step=self.step,
             loss=self.loss,
-            data=session.loader.state_dict(),
+            data=self.position,
             packs_per_step=session.packs_per_step,
             counts=self.counts.state_dict(),
-            run={
-                "stage": session.config.stage,
-                "seed": session.config.seed,
-                "model_dir": session.config.model.model_dir,
-            },
+            run=run_record(session.config),
         )
         is_main = session.world.is_main
         final = save(
@@ -182,19 +183,20 @@ class Training:
         self.saved_step = self.step
         if final is not None:
             commit.prune(session.output_dir, keep=settings.keep_checkpoints, keep_every=settings.keep_every)
-            sys.stdout.write(f"{session.config.stage} saved {final}\n")
+            say(f"{session.config.stage} saved {final}")
 
     def _diverged(self, packs: StepPacks, outcome: Outcome) -> None:
-        """Save the state before the step, write down its samples, and fail by name."""
+        """Save the state before the step, write down the samples of the offending packs, and fail by name."""
         session = self.session
-        bad = not bool(torch.isfinite(outcome.losses_S2).all())
-        uuids = [uuid for pack in packs.packs for uuid in pack.uuids]
-        path = write_divergence(session.output_dir, rank=session.world.rank, step=self.step, uuids=uuids)
-        agree([int(bad)])
+        rank, numbers = session.world.rank, outcome.bad_packs or range(len(packs.packs))
+        uuids = [uuid for number in numbers for uuid in packs.packs[number].uuids]
+        write_divergence(session.output_dir, rank=rank, step=self.step, uuids=uuids)
+        self._save(None)
         raise DivergedError(
-            f"{session.config.stage} step {self.step + 1}: loss or gradient is not finite (grad norm "
-            f"{outcome.grad_norm}); nothing was updated, the newest checkpoint is sound; samples: {path}; "
-            "lower learning_rate, or look at these samples"
+            f"{session.config.stage} step {self.step + 1}: loss or gradient is not finite (gradient norm "
+            f"{outcome.grad_norm}); the update was not made, the state after step {self.step} is saved; "
+            f"the samples are in {session.output_dir}/diverged-step{self.step + 1}-rank*.json; look at them, "
+            "or lower learning_rate and start the stage anew with --rerun"
         )
 
     def _asked_to_stop(self) -> bool:
@@ -243,7 +245,8 @@ def _profiler(session: Session) -> Iterator[Any]:
         return
     folder = session.output_dir / "profile"
     folder.mkdir(parents=True, exist_ok=True)
-    trace = folder / f"rank-{session.world.rank:05d}.json"
+    attempt = environment().get("RUNNER_ATTEMPT", "0")
+    trace = folder / f"attempt-{attempt}-rank-{session.world.rank:05d}.json"
     schedule = torch.profiler.schedule(wait=2, warmup=0, active=3, repeat=1)
     with torch.profiler.profile(
         schedule=schedule, on_trace_ready=lambda profile: profile.export_chrome_trace(str(trace))

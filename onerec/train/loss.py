@@ -85,7 +85,9 @@ def head_loss(
     `minibatch_size` bounds the rows of logits alive at one time; None computes them all at once. Sums are in
     fp32. Gradients flow to `hidden_ND` and `weight_RD`; `frozen_FD` gets none and costs no weight gradient.
     """
-    loss, losses_N = _HeadLoss.apply(hidden_ND, weight_RD, frozen_FD, labels_N, minibatch_size, scale)
+    # inside forward nobody can tell any more whether gradients are wanted
+    wants = torch.is_grad_enabled()
+    loss, losses_N = _HeadLoss.apply(hidden_ND, weight_RD, frozen_FD, labels_N, minibatch_size, scale, wants)
     return loss, losses_N
 
 
@@ -99,8 +101,9 @@ class _HeadLoss(torch.autograd.Function):
         labels_N: torch.Tensor,
         minibatch_size: int | None,
         scale: float,
+        wants_gradients: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        needs_hidden, needs_weight = (is_needed and wants_gradients for is_needed in ctx.needs_input_grad[:2])
         gradients = _Gradients(hidden_ND if needs_hidden else None, weight_RD if needs_weight else None)
         rows = weight_RD.shape[0] + (0 if frozen_FD is None else frozen_FD.shape[0])
         chunk = _chunk_rows(hidden_ND.shape[0], rows=rows, minibatch_size=minibatch_size)
@@ -126,6 +129,7 @@ class _HeadLoss(torch.autograd.Function):
         return (
             hidden_ND * upstream.to(hidden_ND.dtype) if wants_hidden else None,
             weight_RD * upstream.to(weight_RD.dtype) if wants_weight else None,
+            None,
             None,
             None,
             None,

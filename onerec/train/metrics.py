@@ -7,7 +7,6 @@ training.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from onerec.progress import Progress, write_json_atomically
+from onerec.progress import Progress, say, write_json_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,8 +101,7 @@ class Reporter:
         self._guarded("metrics.jsonl", lambda: self._append(row))
         self._guarded("TensorBoard", lambda: self._to_board(row))
         self.advance(row["step"], loss=row["loss"], tokens_per_second=row["tokens_per_second"])
-        sys.stdout.write(console_line(self._stage, row, total_steps=self._total) + "\n")
-        sys.stdout.flush()
+        say(console_line(self._stage, row, total_steps=self._total))
 
     def advance(self, step: int, **figures: float) -> None:
         """Move the progress bar."""
@@ -131,9 +129,9 @@ class Reporter:
     def _guarded(self, what: str, write: Any) -> None:
         try:
             write()
-        except (OSError, RuntimeError, ImportError) as fault:
+        except (OSError, RuntimeError, ValueError, ImportError) as fault:
             if what not in self._warned:
-                sys.stderr.write(f"warning: {what} cannot be written, training goes on: {fault}\n")
+                say(f"warning: {what} cannot be written, training goes on: {fault}", is_warning=True)
                 self._warned.add(what)
 
 

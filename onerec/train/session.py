@@ -5,18 +5,18 @@ The loop is elsewhere; nothing here takes a step.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onerec.config import TrainConfig
 from onerec.data.load import PackLoader
-from onerec.distributed import World, broadcast_json
-from onerec.errors import ConfigError, OneRecError
+from onerec.distributed import World, on_main
+from onerec.errors import ConfigError, DriftError
 from onerec.model.build import build_model, read_config, read_vocab
-from onerec.model.load import load_weights
+from onerec.model.load import load_weights, weights_digest
 from onerec.model.shard import build_mesh, shard
+from onerec.progress import say
 from onerec.train import commit
 from onerec.train.checkpoint import TrainerState, load_state, load_tensors
 from onerec.train.flops import peak_of
@@ -58,7 +58,7 @@ class Session:
     ends_by: Literal["max_steps", "data_end"]
     start: TrainerState | None
     trained_rows: int | None
-    """Rows that train with freeze_llm; None when everything trains."""
+    """Rows of the head that train with freeze_llm; None when everything trains."""
     peak_flop_per_second: float | None
 
     @property
@@ -91,9 +91,14 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
     optimizer = build_optimizer(model.lm, optim=config.optim)
     _fill(config, origin, model=model, optimizer=optimizer)
     if world.is_main:
-        sys.stdout.write(f"{describe_groups(model.lm, config.optim)}\n{describe_origin(config, origin)}\n")
+        say(f"{describe_groups(model.lm, config.optim)}\n{describe_origin(config, origin)}")
     max_steps = config.duration.max_steps
     total_steps = min(max_steps or loader.total_steps, loader.total_steps)
+    if origin.state is not None and origin.state.step > total_steps:
+        raise ConfigError(
+            f"{origin.checkpoint} is at step {origin.state.step}, the stage ends at step {total_steps}; "
+            "raise max_steps or num_epochs, or choose an earlier checkpoint"
+        )
     return Session(
         config=config,
         world=world,
@@ -117,22 +122,15 @@ def find_origin(config: TrainConfig, *, is_main: bool) -> Origin:
 
     Rank 0 looks and judges, all ranks get its answer or its error.
     """
-    answer: dict[str, Any] = {}
-    if is_main:
-        try:
-            answer = _look(config)
-        except OneRecError as fault:
-            answer = {"fault": str(fault), "kind": type(fault).__name__}
-    told: Any = broadcast_json(answer)
-    if "fault" in told:
-        raise next(
-            (kind for kind in OneRecError.__subclasses__() if kind.__name__ == told["kind"]), OneRecError
-        )(told["fault"])
+    told = on_main(lambda: _look(config), is_main=is_main)
     if told["checkpoint"] is None:
         return Origin(None, "weights", None)
     checkpoint = Path(told["checkpoint"])
-    state = load_state(checkpoint) if told["takes"] == "everything" else None
-    return Origin(checkpoint, told["takes"], state)
+    if told["takes"] == "weights":
+        return Origin(checkpoint, "weights", None)
+    state = load_state(checkpoint)
+    _check_same_stage(config, state, checkpoint)
+    return Origin(checkpoint, "everything", state)
 
 
 def describe_origin(config: TrainConfig, origin: Origin) -> str:
@@ -150,7 +148,8 @@ def _look(config: TrainConfig) -> dict[str, Any]:
     commit.remove_leftovers(stage_dir)
     report: list[str] = []
     own = commit.newest_sound(stage_dir, report=report)
-    sys.stderr.write("".join(f"warning: {line}\n" for line in report))
+    for line in report:
+        say(f"warning: {line}", is_warning=True)
     if own is not None:
         return {"checkpoint": str(own), "takes": "everything"}
     settings = config.checkpoint
@@ -162,6 +161,31 @@ def _look(config: TrainConfig) -> dict[str, Any]:
             f"resume_from names a damaged checkpoint: {fault}; choose another with resume_from_tag"
         )
     return {"checkpoint": str(named), "takes": "everything" if settings.resume_training_state else "weights"}
+
+
+def run_record(config: TrainConfig) -> dict[str, Any]:
+    """What a checkpoint belongs to: its stage and seed, and the weights that the stage started from."""
+    return {
+        "stage": config.stage,
+        "seed": config.seed,
+        "started_from": weights_digest(Path(config.model.model_dir)),
+    }
+
+
+def _check_same_stage(config: TrainConfig, state: TrainerState, checkpoint: Path) -> None:
+    """Refuse to go on from the state of a stage that started from other weights or steps in other sizes."""
+    now, then = run_record(config), state.run
+    if now["started_from"] != then["started_from"]:
+        raise DriftError(
+            f"{checkpoint} belongs to a stage that started from other weights than {config.model.model_dir}; "
+            "give that folder back, start the stage anew with --rerun, or set resume_training_state = false"
+        )
+    wanted = config.duration.packs_per_step
+    if wanted is not None and wanted != state.packs_per_step:
+        raise ConfigError(
+            f"packs_per_step = {wanted}, but {checkpoint} was trained with {state.packs_per_step}; "
+            "use that, or set resume_training_state = false"
+        )
 
 
 def _packs_per_step(config: TrainConfig, state: TrainerState | None, *, world_size: int) -> int:
@@ -198,7 +222,7 @@ def _fill(
         seed=config.seed,
     )
     for name in missing:
-        sys.stderr.write(f"warning: {name} is not in {config.model.model_dir} and starts at random\n")
+        say(f"warning: {name} is not in {config.model.model_dir} and starts at random", is_warning=True)
     if origin.checkpoint is not None:
         step = origin.state.step if origin.state is not None else 0
         load_tensors(
@@ -210,7 +234,7 @@ def _fill(
 
 
 def _trained_rows(model: PackedLanguageModel) -> int:
-    return sum(parameter.shape[0] for parameter in model.lm.parameters() if parameter.requires_grad)
+    return model.lm.get_parameter("lm_head.itemic_rows").shape[0]
 
 
 def _peak(device: torch.device, *, world_size: int) -> float | None:

@@ -51,6 +51,8 @@ class Outcome:
     """Norm of the gradient over all ranks, before clipping."""
     is_finite: bool
     """False: loss or gradient of some rank is NaN or infinite, and the update was not made."""
+    bad_packs: tuple[int, ...]
+    """Which of this rank's packs have a loss that is not finite."""
 
 
 def count(packs: Sequence[Pack], *, stop: bool) -> Totals:
@@ -84,6 +86,7 @@ def take(
     scale = world_size / max(totals.trained_tokens, 1)
     losses = torch.zeros(num_sources * 2, dtype=torch.float64, device=device)
     counts = torch.zeros(num_sources * 2, dtype=torch.int64)
+    sums = []
     for pack in packs:
         trained_N, labels_N, cells_N = _targets(pack, vocab=vocab)
         result = model(
@@ -98,13 +101,15 @@ def take(
         result.loss.backward()
         losses.index_add_(0, cells_N.to(device, non_blocking=True), result.losses_N.double())
         counts += torch.bincount(cells_N, minlength=num_sources * 2)
+        sums.append(result.losses_N.sum())
     norm = clip_gradients(model, max_norm=max_grad_norm)
-    is_finite = agree([int(not (torch.isfinite(norm) and torch.isfinite(losses.sum())))]) == [0]
+    bad_packs = tuple(number for number, total in enumerate(sums) if not torch.isfinite(total))
+    is_finite = agree([int(not torch.isfinite(norm) or bool(bad_packs))]) == [0]
     if is_finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     shape = (num_sources, 2)
-    return Outcome(losses.view(shape), counts.view(shape), float(norm), is_finite)
+    return Outcome(losses.view(shape), counts.view(shape), float(norm), is_finite, bad_packs)
 
 
 def _rounded_up(length: int) -> int:

@@ -44,6 +44,14 @@ def test_a_bomb_in_the_metadata_does_not_go_off(folder, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_a_bomb_made_of_what_the_allowed_modules_import_does_not_go_off(folder):
+    # _get_device_module("load") is torch.load: the module is DCP's own, the function opens a second pickle
+    module = "torch.distributed.checkpoint.filesystem"
+    (folder / ".metadata").write_bytes(f"c{module}\n_get_device_module\n(S'load'\ntR.".encode())
+    with pytest.raises(StorageError, match=r"_get_device_module.*refused"):
+        SafeReader(folder).read_metadata()
+
+
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [

@@ -40,10 +40,19 @@ def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_is_taken
     assert str(shard) in report[0]
     assert (tmp_path / "step2.quarantined-1").is_dir()
     assert commit.complete_steps(tmp_path) == [1]
+    assert (tmp_path / "latest").read_text() == "step1\n"
 
 
 def test_when_every_checkpoint_is_damaged_nothing_starts_afresh(tmp_path):
     (save(tmp_path, 1) / "global_step1" / "model" / "shard").write_text("other")
+    for _ in range(2):
+        with pytest.raises(StorageError, match="no sound checkpoint is left"):
+            commit.newest_sound(tmp_path, report=[])
+    assert commit.complete_steps(tmp_path) == [1]
+
+
+def test_a_stage_whose_only_checkpoint_was_set_aside_does_not_start_afresh(tmp_path):
+    commit.quarantine(save(tmp_path, 1))
     with pytest.raises(StorageError, match="no sound checkpoint is left"):
         commit.newest_sound(tmp_path, report=[])
 
@@ -78,6 +87,14 @@ def test_pruning_keeps_the_newest_and_every_kth(tmp_path):
         save(tmp_path, step)
     assert commit.prune(tmp_path, keep=2, keep_every=30) == [10, 20, 40, 50]
     assert commit.complete_steps(tmp_path) == [30, 60, 70]
+
+
+@pytest.mark.parametrize("name", ["converted", "converted-fp32", ".converted.tmp"])
+def test_a_checkpoint_that_somebody_converts_stays(tmp_path, name):
+    for step in (1, 2, 3):
+        save(tmp_path, step)
+    (tmp_path / "step1" / "global_step1" / name).mkdir()
+    assert commit.prune(tmp_path, keep=1, keep_every=None) == [2]
 
 
 def test_the_only_checkpoint_is_never_pruned(tmp_path):

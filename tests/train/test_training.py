@@ -61,7 +61,8 @@ def test_more_ranks_give_the_same_curve_and_the_same_weights(whole, tiny_program
     config = tiny.train_config(tiny_programme, tmp_path / "stage")
     tiny.run(config, ranks=ranks)
     for ours, one in zip(tiny.curve(config), tiny.curve(whole), strict=True):
-        assert ours == pytest.approx(one, rel=2e-5)
+        assert ours[:2] == pytest.approx(one[:2], rel=2e-5)
+        assert ours[2] == pytest.approx(one[2], rel=2e-4)  # sums of squares in another order
     one_rank = exported(whole, tiny_programme)
     for name, tensor in exported(config, tiny_programme).items():
         torch.testing.assert_close(tensor, one_rank[name], rtol=0, atol=2e-4, msg=name)
@@ -104,7 +105,7 @@ def test_going_on_with_more_ranks_reads_the_same_packs(whole, tiny_programme, tm
     # a longer run of the same stage would be refused by the runner; here only the world changes
     tiny.run(config, ranks=2)
     for ours, one in zip(tiny.curve(config)[4:], tiny.curve(whole)[4:], strict=True):
-        assert ours == pytest.approx(one, rel=2e-5)
+        assert ours == pytest.approx(one, rel=2e-4)
 
 
 def test_a_damaged_newest_checkpoint_costs_its_steps_and_is_told(whole, tiny_programme, tmp_path):
@@ -129,8 +130,13 @@ def test_nan_stops_the_stage_by_name_before_the_update(tiny_programme, tmp_path)
     assert "is not finite" in done.stderr
     record = json.loads(next((tmp_path / "stage").glob("diverged-*.json")).read_text())
     assert record["uuids"]
-    for checkpoint in commit.complete_steps(tmp_path / "stage"):
-        assert commit.damage(tmp_path / "stage" / f"step{checkpoint}") is None
+    last = commit.complete_steps(tmp_path / "stage")[-1]
+    assert record["step"] == last + 1
+    assert commit.damage(tmp_path / "stage" / f"step{last}") is None
+    position = json.loads(
+        (tmp_path / "stage" / f"step{last}" / f"global_step{last}/trainer.json").read_text()
+    )["data"]
+    assert (position["epoch"], position["next_pack"]) == (0, 2 * last)
 
 
 def test_resume_from_takes_everything_or_only_weights(whole, tiny_programme, tmp_path):
@@ -145,6 +151,34 @@ def test_resume_from_takes_everything_or_only_weights(whole, tiny_programme, tmp
     rows = tiny.curve(weights)
     assert [row[0] for row in rows] == [row[0] for row in tiny.curve(whole)]
     assert rows[0][1] < tiny.curve(whole)[0][1]
+
+
+def test_a_finished_checkpoint_is_taken_over_and_one_past_the_end_is_refused(whole, tiny_programme, tmp_path):
+    finished = {"resume_from": whole["output_dir"]}
+    config = tiny.train_config(tiny_programme, tmp_path / "stage", checkpoint=finished)
+    tiny.run(config)
+    assert commit.complete_steps(tmp_path / "stage") == [result(whole)["step"]]
+    past = tiny.train_config(
+        tiny_programme, tmp_path / "past", checkpoint=finished, duration={"packs_per_step": 2, "max_steps": 3}
+    )
+    assert "the stage ends at step 3" in tiny.run(past, expect=2).stderr
+
+
+def test_going_on_with_other_steps_or_from_other_weights_is_refused(
+    whole, tiny_programme, tiny_untied, tmp_path
+):
+    taken = {"resume_from": whole["output_dir"]}
+    other = tiny.train_config(
+        tiny_programme, tmp_path / "a", checkpoint=taken, duration={"packs_per_step": 5}
+    )
+    assert "packs_per_step = 5" in tiny.run(other, expect=2).stderr
+    other = tiny.train_config(
+        tiny_programme,
+        tmp_path / "b",
+        checkpoint=taken,
+        model={"model_dir": str(tiny_untied / "expanded/model")},
+    )
+    assert "started from other weights" in tiny.run(other, expect=4).stderr
 
 
 def test_a_resume_tag_that_is_not_there_is_an_error_not_a_fresh_start(whole, tiny_programme, tmp_path):
@@ -207,7 +241,7 @@ def test_the_profiler_writes_one_trace(tiny_programme, tmp_path):
         tiny_programme, tmp_path / "stage", monitor={"enable_profiler": True}, duration={"max_steps": 6}
     )
     tiny.run(config)
-    trace = json.loads((tmp_path / "stage" / "profile" / "rank-00000.json").read_text())
+    trace = json.loads((tmp_path / "stage" / "profile" / "attempt-1-rank-00000.json").read_text())
     assert trace["traceEvents"]
 
 
