@@ -66,6 +66,6 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
-    # all is written: destructors of the process group may wait for ranks that are gone, and they aborted 1 run
-    # in 10 whose ranks were all done ("terminate called without an active exception")
+    # all is written: destructors of the process group may wait for ranks that are gone, and aborted 1 run in
+    # 10 whose ranks were all done ("terminate called without an active exception")
     os._exit(code)

@@ -1,6 +1,7 @@
 """Conversion: exact casts, shards, a proof that fails when it should, and nothing half done."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,14 +69,12 @@ def test_a_second_conversion_does_nothing(stage, tiny_programme, tmp_path):
 
 
 def test_shards_of_a_bounded_size_have_an_index_and_load(stage, tiny_programme, tmp_path):
-    convert(conversion(stage, tiny_programme, tmp_path, dtype="bf16"))
-    folder = convert(conversion(stage, tiny_programme, tmp_path, dtype="fp32", max_shard_gigabytes=4e-5))[
-        "model_dir"
-    ]
+    copy = tmp_path / "stage"
+    shutil.copytree(stage, copy, ignore=shutil.ignore_patterns("converted*"))
+    folder = convert(conversion(copy, tiny_programme, tmp_path, max_shard_gigabytes=4e-5))["model_dir"]
     index = json.loads((Path(folder) / "model.safetensors.index.json").read_text())
     assert len(set(index["weight_map"].values())) > 1
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 352
-    convert(conversion(stage, tiny_programme, tmp_path, dtype="bf16"))
 
 
 def test_a_step_that_is_not_there_lists_those_that_are(stage):
@@ -84,8 +83,6 @@ def test_a_step_that_is_not_there_lists_those_that_are(stage):
 
 
 def test_a_damaged_checkpoint_is_not_converted(stage, tmp_path):
-    import shutil
-
     copy = tmp_path / "stage"
     shutil.copytree(stage, copy)
     shard = next((copy / "step3").rglob("*.distcp"))

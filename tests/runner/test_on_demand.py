@@ -42,7 +42,7 @@ def test_the_stage_that_has_the_step_is_found(run: RunDir, env: dict[str, str]) 
     before = run.stage("second").converted.resolve()
     code, folder = convert(run, step=7, stage=None, dtype="fp32", env=env)
     home = run.stage("second")
-    assert (code, folder) == (0, home.path / "step7" / "global_step7" / "converted")
+    assert (code, folder) == (0, home.path / "step7" / "global_step7" / "converted-fp32")
     assert folder.is_dir()
     assert home.converted.resolve() == before
     config = json.loads(home.conversion(7).config.read_text())

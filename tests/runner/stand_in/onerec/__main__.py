@@ -71,7 +71,8 @@ else:
     write("summary.json", {})
 if config["kind"] == "convert":
     step = config["step"] or 20
-    target = Path(config["stage_dir"]) / f"step{step}" / f"global_step{step}" / "converted"
+    name = "converted" if config["dtype"] == "bf16" else f"converted-{config['dtype']}"
+    target = Path(config["stage_dir"]) / f"step{step}" / f"global_step{step}" / name
     target.mkdir(parents=True, exist_ok=True)
     if config["link"]:
         Path(config["link"]).unlink(missing_ok=True)
