@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from runner.history import History
     from runner.hosts import Host
     from runner.launch import Command
+    from runner.manifest.tables import Cluster, Manifest
     from runner.steps import Plan
-    from runner.tables import Cluster, Manifest
 
 
 @dataclass(frozen=True)

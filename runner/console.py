@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.faults import printable
+from runner.manifest.faults import printable
 from runner.report import beside_the_bar, duration, failure_text, progress_text, result_text
 from runner.rundir import StepDir
 

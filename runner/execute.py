@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.launch import Toolchain
+    from runner.manifest.tables import Cluster
     from runner.steps import Plan, Step
-    from runner.tables import Cluster
 
 BACKOFF_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 600.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onerec.errors import ConfigError
-from runner.faults import printable
+from runner.manifest.faults import printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OPTION = re.compile(r"(slots|max_slots|max-slots)=([1-9][0-9]*)")

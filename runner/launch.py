@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from runner.hosts import Host
+    from runner.manifest.tables import Cluster
     from runner.steps import Step
-    from runner.tables import Cluster
 
 SCRUBBED_PREFIXES = (
     "PET_",

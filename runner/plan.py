@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runner.rundir import RunDir, StepDir
-    from runner.tables import (
+    from runner.manifest.tables import (
         BuildDataStage,
         ExpandVocabStage,
         InitModelStage,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
         TestModelStage,
         TrainStage,
     )
+    from runner.rundir import RunDir, StepDir
 
 SectionT = TypeVar("SectionT", bound=Section)
 

@@ -16,7 +16,7 @@ from runner.launch import Toolchain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.tables import Cluster
+    from runner.manifest.tables import Cluster
 
 PASSED_ON = ("PYTHONPATH", "OMP_NUM_THREADS", "RUNNER_TRACEBACK")
 

@@ -11,9 +11,9 @@ from onerec.errors import ConfigError
 from runner.hosts import Host
 from runner.launch import Command, Toolchain, is_scrubbed, launch, local_ranks, script, world_size
 from runner.manifest import load
+from runner.manifest.tables import Cluster
 from runner.plan import plan
 from runner.rundir import RunDir, StepDir
-from runner.tables import Cluster
 from tests.runner.golden import assert_golden
 from tests.runner.sample import ATTEMPT, HERE, TWO_HOSTS, small_plan
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onerec.config import Dataset, StageSource, Training, Vocab, class_of
-from runner.faults import Fault
 from runner.manifest import Manifest, ManifestError, dump, load, restore
-from runner.positions import paths_of
-from runner.tables import (
+from runner.manifest.faults import Fault
+from runner.manifest.positions import paths_of
+from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
     ExpandVocabStage,
@@ -27,7 +27,7 @@ from runner.tables import (
     TestModelStage,
     TrainStage,
 )
-from runner.validate import understand
+from runner.manifest.validate import understand
 
 WRITTEN = """\
 name = "demo"

@@ -9,7 +9,7 @@ import tomli
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from runner.positions import Position, locate_keys, paths_of, scan
+from runner.manifest.positions import Position, locate_keys, paths_of, scan
 
 TEXT = '''\
 name = "a" # name = "b"

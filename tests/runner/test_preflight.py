@@ -10,7 +10,7 @@ import pytest
 
 from runner.manifest import Manifest, load
 from runner.preflight import check, checkpoint_bytes
-from runner.preflight_model import parameters_of
+from runner.preflight.model import parameters_of
 
 WRITTEN = """\
 name = "demo"

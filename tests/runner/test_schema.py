@@ -9,14 +9,14 @@ import pytest
 import tomli
 from jsonschema import Draft202012Validator
 
-from runner.schema import SCHEMA_PATH, schema_text
+from runner.manifest.schema import SCHEMA_PATH, schema_text
 
 MANIFESTS = sorted(Path(__file__).parents[2].joinpath("manifests").glob("*.toml"))
 SCHEMA = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
 
 
 def test_the_shipped_schema_is_current():
-    assert SCHEMA_PATH.read_text(encoding="utf-8") == schema_text(), "run: python -m runner.schema"
+    assert SCHEMA_PATH.read_text(encoding="utf-8") == schema_text(), "run: python -m runner.manifest.schema"
 
 
 def test_the_schema_is_a_schema():
@@ -27,7 +27,7 @@ def test_the_schema_is_a_schema():
 def test_shipped_manifests_fit_the_schema_and_name_it_in_their_first_line(path: Path):
     text = path.read_text(encoding="utf-8")
 
-    assert text.startswith("#:schema ../runner/manifest.schema.json\n")
+    assert text.startswith("#:schema ../runner/manifest/manifest.schema.json\n")
     assert [error.message for error in Draft202012Validator(SCHEMA).iter_errors(tomli.loads(text))] == []
 
 

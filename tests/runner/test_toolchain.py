@@ -9,7 +9,7 @@ import pytest
 
 from onerec.errors import ConfigError
 from runner.hosts import Host
-from runner.tables import Cluster
+from runner.manifest.tables import Cluster
 from runner.toolchain import find_toolchain, passed_on, read_hosts
 from tests.runner.programme import ROOT
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of a manifest, for editors: `python -m runner.schema` writes runner/manifest.schema.json.
+"""The JSON Schema of a manifest, for editors; `python -m runner.manifest.schema` writes it anew.
 
 Made from the models, with the text under each field as its description. It knows each table by itself; how
 tables fit together is checked when a manifest is loaded.
@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import Any
 
 import onerec.config
-import runner.tables
+import runner.manifest.tables
 from onerec.config import Training
-from runner.tables import Manifest
+from runner.manifest.tables import Manifest
 
 SCHEMA_PATH = Path(__file__).with_name("manifest.schema.json")
 
@@ -47,18 +47,18 @@ def field_texts() -> dict[str, dict[str, str]]:
 
     Read from the source: pydantic's own use_attribute_docstrings does it on every import, which takes long.
     """
-    modules = (onerec.config, runner.tables)
+    modules = (onerec.config, runner.manifest.tables)
     own = {name: texts for module in modules for name, texts in _texts_of_module(module).items()}
     texts: dict[str, dict[str, str]] = {}
     for name in own:
-        section = getattr(runner.tables, name, None) or getattr(onerec.config, name)
+        section = getattr(runner.manifest.tables, name, None) or getattr(onerec.config, name)
         bases = [own.get(base.__name__, {}) for base in reversed(section.__mro__)]
         texts[name] = {key: text for base in bases for key, text in base.items()}
     return texts
 
 
 def schema_text() -> str:
-    """The text of runner/manifest.schema.json."""
+    """The text of runner/manifest/manifest.schema.json."""
     return json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

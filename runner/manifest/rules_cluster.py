@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from runner.faults import Problem, shown
-from runner.tables import Cluster
+from runner.manifest.faults import Problem, shown
+from runner.manifest.tables import Cluster
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,14}")

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from runner.faults import dotted
-from runner.findings import Finding, error, warning
-from runner.sources import source_parts, url_scheme
-from runner.tables import Manifest
+from runner.manifest.faults import dotted
+from runner.manifest.sources import source_parts, url_scheme
+from runner.manifest.tables import Manifest
+from runner.preflight.findings import Finding, error, warning
 
 _TOLD = 3
 """Missing entries of a list that are named; the rest is counted."""

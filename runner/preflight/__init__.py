@@ -15,11 +15,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from onerec.config import GenerationCase
-from runner.findings import Finding, error, warning
 from runner.hosts import HostfileError, read_hostfile
-from runner.preflight_data import check_sources
-from runner.preflight_model import check_base_model, parameters_of
-from runner.tables import Manifest
+from runner.manifest.tables import Manifest
+from runner.preflight.data import check_sources
+from runner.preflight.findings import Finding, error, warning
+from runner.preflight.model import check_base_model, parameters_of
 
 PACKAGES = (
     "torch",

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 from onerec.config import Dataset, StageSource, Training, Vocab
-from runner.faults import did_you_mean, listed
-from runner.positions import KeyPath
-from runner.tables import (
+from runner.manifest.faults import did_you_mean, listed
+from runner.manifest.positions import KeyPath
+from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
     ExpandVocabStage,

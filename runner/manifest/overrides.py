@@ -9,8 +9,8 @@ from typing import Any
 
 import tomli
 
-from runner.faults import Problem, did_you_mean, dotted, listed, printable
-from runner.positions import KeyPath
+from runner.manifest.faults import Problem, did_you_mean, dotted, listed, printable
+from runner.manifest.positions import KeyPath
 
 _QUOTED = re.compile(r"""\s*["'\[{]""")
 

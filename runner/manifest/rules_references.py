@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from onerec.config import StageSource
-from runner.faults import Problem, did_you_mean, listed
-from runner.positions import KeyPath
-from runner.sources import source_parts
-from runner.tables import DATA_OUTPUTS, MODEL_KINDS, Manifest, Stage, start_of
+from runner.manifest.faults import Problem, did_you_mean, listed
+from runner.manifest.positions import KeyPath
+from runner.manifest.sources import source_parts
+from runner.manifest.tables import DATA_OUTPUTS, MODEL_KINDS, Manifest, Stage, start_of
 
 _NEEDS_MODEL = ("expand_vocab", "train", "test_model")
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import tomli
 
-from runner.faults import Fault, ManifestError, Source
-from runner.overrides import apply_overrides
-from runner.positions import locate_keys
-from runner.resolve import with_absolute_inputs
-from runner.tables import (
+from runner.manifest.faults import Fault, ManifestError, Source
+from runner.manifest.overrides import apply_overrides
+from runner.manifest.positions import locate_keys
+from runner.manifest.resolve import with_absolute_inputs
+from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
     ExpandVocabStage,
@@ -29,7 +29,7 @@ from runner.tables import (
     TestModelStage,
     TrainStage,
 )
-from runner.validate import Document, understand
+from runner.manifest.validate import Document, understand
 
 __all__ = [
     "BuildDataStage",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onerec.errors import ConfigError
-from runner.positions import KeyPath, Position
+from runner.manifest.positions import KeyPath, Position
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from runner.faults import Problem, did_you_mean, dotted, shown
-from runner.keys import STAGES, kind_of_stage, remedy_of_unknown
-from runner.positions import KeyPath
-from runner.tables import DATA_OUTPUTS
+from runner.manifest.faults import Problem, did_you_mean, dotted, shown
+from runner.manifest.keys import STAGES, kind_of_stage, remedy_of_unknown
+from runner.manifest.positions import KeyPath
+from runner.manifest.tables import DATA_OUTPUTS
 
 _WANTED = {
     "sources": 'a text, a table { stage = "...", name = "..." }, or a list of these',

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 
 from onerec.config import Dataset
-from runner.faults import Problem
-from runner.positions import KeyPath
-from runner.rules_cluster import check_cluster
-from runner.rules_references import check_references
-from runner.sources import URL_SCHEMES, source_parts, url_scheme
-from runner.tables import Manifest, Stage
+from runner.manifest.faults import Problem
+from runner.manifest.positions import KeyPath
+from runner.manifest.rules_cluster import check_cluster
+from runner.manifest.rules_references import check_references
+from runner.manifest.sources import URL_SCHEMES, source_parts, url_scheme
+from runner.manifest.tables import Manifest, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 """Names of runs, stages and datasets: they become parts of a path."""

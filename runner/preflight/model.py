@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from onerec.vocab import SID_END, ItemicVocab, level_token
-from runner.findings import Finding, error, warning
-from runner.tables import InitModelStage, Manifest
+from runner.manifest.tables import InitModelStage, Manifest
+from runner.preflight.findings import Finding, error, warning
 
 _COMPLETE = "give the complete Hugging Face folder of a Qwen3"
 

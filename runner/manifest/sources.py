@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from onerec.config import Dataset, StageSource
-from runner.positions import KeyPath
+from runner.manifest.positions import KeyPath
 
 URL_SCHEMES = ("hdfs", "viewfs", "s3", "gs")
 """Schemes of sources that are not local paths."""

@@ -16,12 +16,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from onerec.config import Training
-from runner.faults import Problem
-from runner.keys import kind_of_stage
-from runner.positions import KeyPath
-from runner.rules import check_rules
-from runner.tables import Manifest
-from runner.wording import problem_of_error
+from runner.manifest.faults import Problem
+from runner.manifest.keys import kind_of_stage
+from runner.manifest.positions import KeyPath
+from runner.manifest.rules import check_rules
+from runner.manifest.tables import Manifest
+from runner.manifest.wording import problem_of_error
 
 Document = dict[str, Any]
 """A parsed TOML text."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from onerec.config import Dataset, StageSource
-from runner.sources import url_scheme
-from runner.tables import Manifest, Stage
+from runner.manifest.sources import url_scheme
+from runner.manifest.tables import Manifest, Stage
 
 _PATHS_OF_STAGES = ("test_cases", "tokenizer_dir", "path", "resume_from")
 
