@@ -147,8 +147,9 @@ class _Scanner:
         self._expect("[")
         index = 0
         while not self._closes("]"):
-            self.offsets[(*path, index)] = self._at
-            self._read_value((*path, index))
+            element = (*path, index)
+            self.offsets[element] = self._at
+            self._read_value(element)
             index += 1
             self._skip_comma()
 

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from runner.manifest.schema import SCHEMA_PATH, schema_text
 
-MANIFESTS = sorted(Path(__file__).parents[2].joinpath("manifests").glob("*.toml"))
+MANIFESTS = sorted(Path(__file__).parents[3].joinpath("manifests").glob("*.toml"))
 SCHEMA = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))
 
 

@@ -376,7 +376,7 @@ def test_loading_a_manifest_imports_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCUMENT = tomli.loads(WRITTEN)
 PLACES = sorted(map(tuple, paths_of(DOCUMENT)), key=str)
 ANY_VALUE = st.recursive(

@@ -8,7 +8,7 @@ import pytest
 
 from runner.manifest import Manifest, load
 
-FOLDER = Path(__file__).parents[2] / "manifests"
+FOLDER = Path(__file__).parents[3] / "manifests"
 MANIFESTS = sorted(FOLDER.glob("*.toml"))
 TOKENS = {"stage1": 16_000_000_000, "stage2": 33_000_000_000}
 
