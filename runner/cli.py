@@ -211,8 +211,9 @@ def _bring_to_end(
 ) -> int:
     """Preflight, then everything that is left; returns the exit code of the run."""
     from runner.compose import compose
-    from runner.execute import Request, execute
+    from runner.execute import execute
     from runner.manifest import dump
+    from runner.request import Request
     from runner.toolchain import find_toolchain, read_hosts
 
     if not _may_start(manifest):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +21,7 @@ from runner.lock import hold, renew
 from runner.observe import read_document
 from runner.outcome import Ended, Outcome, RankRecord, judge
 from runner.records import adopt, record_start, write_orders
+from runner.request import Request
 from runner.rundir import RunDir, StepDir
 from runner.stop import StopRequests
 from runner.supervise import kill_leftovers, run_to_end
@@ -28,11 +29,8 @@ from runner.supervise import kill_leftovers, run_to_end
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.launch import Toolchain
-    from runner.manifest.tables import Cluster
     from runner.steps import Plan, Step
 
-BACKOFF_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 600.0
 LEASE_RENEWAL_SECONDS = 10.0
 FIRST_PORT, PORTS = 20000, 10000
@@ -56,23 +54,6 @@ class Listener(Protocol):
 
     def failed(self, step: Step, outcome: Outcome, *, attempt: int, retry_in: float | None) -> None:
         """An attempt failed; `retry_in` seconds until the next one, None: there is none."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to bring to its end, and how."""
-
-    plan: Plan
-    cluster: Cluster
-    tools: Toolchain
-    manifest_text: bytes
-    resolved_text: str
-    manifest_dir: str
-    overrides: tuple[str, ...] = ()
-    rerun: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Environment of the caller, of which the steps get a part."""
-    backoff_seconds: float = BACKOFF_SECONDS
 
 
 def execute(request: Request, *, listener: Listener) -> int:

@@ -15,8 +15,8 @@ from runner.process import identify
 from runner.rundir import StepDir
 
 if TYPE_CHECKING:
-    from runner.execute import Request
     from runner.journal import Journal
+    from runner.request import Request
     from runner.steps import Step
 
 
