@@ -59,6 +59,8 @@ class Toolchain:
     mpirun_major: int | None = None
     hosts: tuple[Host, ...] = ()
     """Hosts of the cluster's hostfile, in its order; empty: this host alone."""
+    interface: str | None = None
+    """Network interface that leads to the other hosts, where there are some."""
     passed_on: Mapping[str, str] = field(default_factory=dict)
     """Variables of the caller that go along to every process: PYTHONPATH, OMP_NUM_THREADS."""
 
@@ -161,7 +163,7 @@ def _start(step: Step, *, run: Path, cluster: Cluster, tools: Toolchain, attempt
         "RUNNER_ATTEMPT": str(attempt.number),
         "RUNNER_NONCE": attempt.nonce,
         "RUNNER_RENDEZVOUS": str(home.rendezvous(attempt.number)),
-        **_interface_env(cluster.network_interface),
+        **_interface_env(cluster.network_interface or tools.interface),
         **cluster.env,
     }
     module = ("runner.rank", "--log-dir", str(log_dir), "--", "-m", "onerec", str(home.config))
@@ -260,7 +262,7 @@ def _mpirun(start: _Start) -> Command:
         *("--map-by", f"ppr:{start.local_ranks}:node"),
         *("--bind-to", "none"),  # the default gives each rank one core
         *(["--allow-run-as-root"] if tools.is_root else []),
-        *_mpirun_interface(cluster.network_interface, major=tools.mpirun_major),
+        *_mpirun_interface(cluster.network_interface or tools.interface, major=tools.mpirun_major),
         *exports,
         *(tools.python, "-m", *start.module),
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +42,7 @@ def find_toolchain(cluster: Cluster, *, hosts: tuple[Host, ...], env: Mapping[st
         mpirun=mpirun,
         mpirun_major=_mpirun_major(mpirun) if mpirun else None,
         hosts=hosts,
+        interface=None if cluster.network_interface else interface_to(hosts),
         passed_on=passed_on(env),
     )
 
@@ -57,6 +60,25 @@ def _mpirun_major(mpirun: str) -> int | None:
     ).stdout
     found = re.search(r"Open MPI\) ([0-9]+)\.", told)
     return int(found[1]) if found else None
+
+
+def interface_to(hosts: tuple[Host, ...]) -> str | None:
+    """Network interface of the route to the first host that is not this one; None where none is found.
+
+    Every host is taken to name it alike; where they do not, `cluster.network_interface` says what to use.
+    """
+    for host in hosts:
+        try:
+            address = socket.gethostbyname(host.name)
+            told = subprocess.run(
+                ["ip", "-j", "route", "get", address], capture_output=True, text=True, timeout=20, check=False
+            ).stdout
+            device = json.loads(told)[0]["dev"]
+        except (OSError, ValueError, LookupError):
+            continue  # a host that cannot be found is told by whoever needs it
+        if device != "lo":
+            return str(device)
+    return None
 
 
 def _count_gpus(env: Mapping[str, str]) -> int:

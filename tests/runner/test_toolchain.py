@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from onerec.errors import ConfigError
 from runner.hosts import Host
 from runner.manifest.tables import Cluster
-from runner.toolchain import find_toolchain, passed_on, read_hosts
+from runner.toolchain import find_toolchain, interface_to, passed_on, read_hosts
 from tests.runner.programme import ROOT
 
 
@@ -30,6 +32,19 @@ def test_gpus_are_those_that_are_visible(visible: str, gpus: int) -> None:
 def test_the_major_version_of_open_mpi_is_found() -> None:
     found = find_toolchain(Cluster(launcher="mpirun"), hosts=(), env={})
     assert found.mpirun_major in {4, 5}
+
+
+@pytest.mark.skipif(shutil.which("ip") is None, reason="needs iproute2")
+def test_the_interface_is_that_of_the_route_to_another_host() -> None:
+    default = json.loads(subprocess.run(["ip", "-j", "route", "get", "192.0.2.1"], **TEXT).stdout or "[{}]")[
+        0
+    ]
+    assert interface_to((Host("localhost", 1), Host("192.0.2.1", 1))) == default.get("dev")
+
+
+def test_no_interface_is_told_where_there_is_no_other_host() -> None:
+    assert interface_to(()) is None
+    assert interface_to((Host("localhost", 2), Host("no-such-host.invalid", 2))) is None
 
 
 def test_the_package_s_folder_goes_before_the_caller_s_path() -> None:
