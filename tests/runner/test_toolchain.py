@@ -36,10 +36,10 @@ def test_the_major_version_of_open_mpi_is_found() -> None:
 
 @pytest.mark.skipif(shutil.which("ip") is None, reason="needs iproute2")
 def test_the_interface_is_that_of_the_route_to_another_host() -> None:
-    default = json.loads(subprocess.run(["ip", "-j", "route", "get", "192.0.2.1"], **TEXT).stdout or "[{}]")[
-        0
-    ]
-    assert interface_to((Host("localhost", 1), Host("192.0.2.1", 1))) == default.get("dev")
+    asked = ["ip", "-j", "route", "get", "192.0.2.1"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    expected = json.loads(told or "[{}]")[0].get("dev")
+    assert interface_to((Host("localhost", 1), Host("192.0.2.1", 1))) == expected
 
 
 def test_no_interface_is_told_where_there_is_no_other_host() -> None:
