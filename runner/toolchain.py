@@ -75,7 +75,7 @@ def interface_to(hosts: tuple[Host, ...]) -> str | None:
             ).stdout
             device = json.loads(told)[0]["dev"]
         except (OSError, ValueError, LookupError):
-            continue  # a host that cannot be found is told by whoever needs it
+            return None  # a host that cannot be found is told by whoever needs it
         if device != "lo":
             return str(device)
     return None

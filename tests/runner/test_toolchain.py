@@ -44,7 +44,7 @@ def test_the_interface_is_that_of_the_route_to_another_host() -> None:
 
 def test_no_interface_is_told_where_there_is_no_other_host() -> None:
     assert interface_to(()) is None
-    assert interface_to((Host("localhost", 2), Host("no-such-host.invalid", 2))) is None
+    assert interface_to((Host("localhost", 2), Host("127.0.0.2", 2))) is None
 
 
 def test_the_package_s_folder_goes_before_the_caller_s_path() -> None:
