@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runner.manifest import Manifest
 
 PREFLIGHT_REFUSED, INTERRUPTED = 3, 130
+STORAGE = 9
 WATCH_SECONDS = 2.0
 
 
@@ -46,7 +47,12 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever read has seen enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _stop_printing()
+    except OSError as fault:
+        if arguments.traceback:
+            raise
+        _complain(f"error: {fault}; mend the disk or the path, then start again")
+        sys.exit(STORAGE)
 
 
 def run_verb(arguments: Namespace) -> int:
@@ -229,7 +235,7 @@ def _bring_to_end(
         rerun=rerun,
         env=dict(os.environ),
     )
-    _say(f"run {run.name} in {run.path}")
+    _tell(f"run {run.name} in {run.path}")
     with _listener(run) as listener:
         code = execute(request, listener=listener)
     _summarise(run)
@@ -254,7 +260,7 @@ def _listener(run: RunDir) -> Iterator[PlainListener]:
     from runner.console import BarListener, PlainListener
 
     if not sys.stdout.isatty():
-        yield PlainListener(run, _say)
+        yield PlainListener(run, _tell)
         return
     from rich.console import Console
 
@@ -274,7 +280,7 @@ def _summarise(run: RunDir) -> None:
     history = fold(read(run.events))
     done = [step for step in history.steps if history.step(step["name"]).state == "done"]
     notes = {step["name"]: report_lines(read_document(run.step(step["output_dir"]).result)) for step in done}
-    _say(summary_text(observe(run), history, run=run, notes=notes))
+    _tell(summary_text(observe(run), history, run=run, notes=notes))
 
 
 def _json(document: object) -> str:
@@ -284,6 +290,18 @@ def _json(document: object) -> str:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _tell(text: str) -> None:
+    """Print while a run is at work; a reader that has gone away stops the printing, not the run."""
+    try:
+        _say(text)
+    except BrokenPipeError:
+        _stop_printing()
+
+
+def _stop_printing() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str) -> None:

@@ -113,8 +113,10 @@ class _Execution:
     def _do(self, decision: Decision) -> Outcome:
         """One step, with as many further attempts as a crash in training is given."""
         step, home = decision.step, StepDir(Path(decision.step.folder))
-        if decision.set_aside and home.path.exists():
-            home.path.rename(home.replaced())
+        # prepared datasets may lie beside the rows of a stage named data; they are not this stage's
+        made = home.rows if step.kind == "build_data" else home
+        if decision.set_aside and made.path.exists():
+            made.path.rename(made.replaced())
         first = self.history.step(step.name).attempts + 1
         most = self.request.cluster.max_restarts if step.kind == "train" else 0
         for number in range(first, first + most + 1):
@@ -134,7 +136,7 @@ class _Execution:
         request, run = self.request, self.request.plan.run
         attempt = Attempt(number=number, nonce=_nonce(run, step, number), port=_choose_port())
         commands = launch(step, run=run.path, cluster=request.cluster, tools=request.tools, attempt=attempt)
-        write_orders(step, home, commands, tools=request.tools, number=number)
+        write_orders(step, home, commands, tools=request.tools, number=number, stop_file=run.stop_file)
         self.journal.append(
             "step_started",
             step=step.name,
@@ -184,6 +186,7 @@ class _Execution:
     def _is_stopped_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not self.stop.level:
+            renew(self.request.plan.run.lock)
             time.sleep(0.05)
         return bool(self.stop.level)
 

@@ -1,6 +1,7 @@
-"""Which files stand at a place outside the run, without reading them: names, sizes and times of change.
+"""Which files stand at a place outside the run: names, sizes, and the ends of their contents.
 
-The one part of planning that looks at a disk. Places on other storage (URLs) are known by their text alone.
+The one part of planning that looks at a disk. Copied or touched files stay what they are. Places on other
+storage (URLs) are known by their text alone.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from glob import glob
 from pathlib import Path
 
 MISSING = "missing"
+END_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Files:
-    """What stands at a place: how many files, how many bytes, and a digest of names, sizes and times."""
+    """What stands at a place: how many files, how many bytes, and a digest of names, sizes and ends."""
 
     digest: str
     count: int | None
@@ -35,10 +37,10 @@ def identify(place: str) -> Files:
     base = Path(place) if Path(place).is_dir() else Path(place).parent
     entries, total = [], 0
     for path in paths:
-        stat = path.stat()
+        size = path.stat().st_size
         name = path.relative_to(base).as_posix() if path.is_relative_to(base) else path.name
-        entries.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
-        total += stat.st_size
+        entries.append(f"{name}\0{size}\0{_end_digest(path, size)}")
+        total += size
     return Files(digest=_digest(sorted(entries)), count=len(paths), size=total)
 
 
@@ -52,7 +54,7 @@ def _files_at(place: str) -> list[Path]:
 
 
 def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return any(part.startswith((".", "_")) for part in path.parts) or path.suffix == ".md"
 
 
 def _listed(path: Path) -> list[Path]:
@@ -64,7 +66,15 @@ def _listed(path: Path) -> list[Path]:
     except ValueError:
         return []
     names = [name for name in document if isinstance(name, str)] if isinstance(document, list) else []
-    return [found for name in names if "://" not in name and (found := path.parent / name).is_file()]
+    local = [str(path.parent / name) for name in names if "://" not in name]
+    return [found for place in local for found in _files_at(place)]
+
+
+def _end_digest(path: Path, size: int) -> str:
+    """Digest of the last END_BYTES: small files whole, footers of parquet, the last tensors of safetensors."""
+    with path.open("rb") as file:
+        file.seek(max(0, size - END_BYTES))
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _digest(lines: list[str]) -> str:

@@ -108,8 +108,11 @@ def launch(
     raise ConfigError(f"cluster.launcher {cluster.launcher!r} cannot be started yet; use torchrun or mpirun")
 
 
-def script(commands: tuple[Command, ...], *, title: str, tools: Toolchain, rendezvous: Path) -> str:
-    """The commands as a shell script that a person can read and run: it does what the runner did."""
+def script(commands: tuple[Command, ...], *, title: str, tools: Toolchain, removed: tuple[Path, ...]) -> str:
+    """The commands as a shell script that a person can read and run: it does what the runner did.
+
+    `removed` are files that an earlier attempt may have left and that would be taken for this one's.
+    """
     env = {name: value for command in commands for name, value in command.env.items()}
     lines = [
         "#!/usr/bin/env bash",
@@ -119,7 +122,7 @@ def script(commands: tuple[Command, ...], *, title: str, tools: Toolchain, rende
         *(f"unset ${{!{prefix}@}}" for prefix in SCRUBBED_PREFIXES),
         f"unset {' '.join(sorted(SCRUBBED))}",
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())),
-        f"rm -f {shlex.quote(str(rendezvous))}",
+        f"rm -f {shlex.join(map(str, removed))}",
     ]
     if len(commands) == 1:
         return "\n".join([*lines, f"exec {_readable(commands[0])}", ""])

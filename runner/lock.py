@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from onerec.errors import OneRecError
@@ -45,7 +45,8 @@ def hold(path: Path) -> Iterator[None]:
 
 def renew(path: Path) -> None:
     """Show runners and readers on other hosts that the holder is alive."""
-    os.utime(path)
+    with suppress(OSError):  # a lock that somebody deleted is still held
+        os.utime(path)
 
 
 def age_seconds(path: Path) -> float:

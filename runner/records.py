@@ -57,7 +57,13 @@ def record_start(request: Request, journal: Journal) -> None:
 
 
 def write_orders(
-    step: Step, home: StepDir, commands: tuple[Command, ...], *, tools: Toolchain, number: int
+    step: Step,
+    home: StepDir,
+    commands: tuple[Command, ...],
+    *,
+    tools: Toolchain,
+    number: int,
+    stop_file: Path,
 ) -> None:
     """Write config.json and command.sh, and take away what an earlier attempt would be mistaken for."""
     home.logs(number).mkdir(parents=True, exist_ok=True)
@@ -65,7 +71,7 @@ def write_orders(
     home.rendezvous(number).unlink(missing_ok=True)
     _write_text(home.config, dump_config(step.config).encode())
     title = f"Step {step.name}, attempt {number}"
-    text = script(commands, title=title, tools=tools, rendezvous=home.rendezvous(number))
+    text = script(commands, title=title, tools=tools, removed=(home.rendezvous(number), stop_file))
     _write_text(home.command, text.encode())
     home.command.chmod(0o755)
 

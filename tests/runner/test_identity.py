@@ -27,16 +27,14 @@ def test_a_folder_is_its_files_but_not_the_hidden_ones(folder: Path) -> None:
     assert identify(str(folder)) == before
 
 
-@pytest.mark.parametrize("change", ["size", "time", "name"])
-def test_another_size_time_or_name_is_another_identity(folder: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["size", "content", "name"])
+def test_another_size_content_or_name_is_another_identity(folder: Path, change: str) -> None:
     before = identify(str(folder))
     file = folder / "a.parquet"
     if change == "size":
-        stat = file.stat()
         file.write_bytes(b"four")
-        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    elif change == "time":
-        os.utime(file, (1, 1))
+    elif change == "content":
+        file.write_bytes(b"two")
     else:
         file.rename(folder / "c.parquet")
     assert identify(str(folder)).digest != before.digest
@@ -53,8 +51,26 @@ def test_a_list_stands_for_the_files_in_it(folder: Path) -> None:
     files.write_text(json.dumps(["a.parquet", str(folder / "deeper" / "b.parquet"), "hdfs://host/c"]))
     before = identify(str(files))
     assert before.count == 3
-    os.utime(folder / "deeper" / "b.parquet", (1, 1))
+    (folder / "deeper" / "b.parquet").write_bytes(b"other")
     assert identify(str(files)).digest != before.digest
+
+
+@pytest.mark.parametrize("entry", ["deeper", "deeper/*.parquet"])
+def test_a_list_may_name_folders_and_globs(folder: Path, entry: str) -> None:
+    files = folder / "list.json"
+    files.write_text(json.dumps([entry]))
+    before = identify(str(files))
+    assert before.count == 2
+    (folder / "deeper" / "b.parquet").write_bytes(b"other")
+    assert identify(str(files)).digest != before.digest
+
+
+def test_a_copied_or_touched_file_stays_what_it_is(folder: Path) -> None:
+    before = identify(str(folder))
+    os.utime(folder / "a.parquet", (1, 1))
+    (folder / "README.md").write_text("about these files")
+    (folder / "_SUCCESS").touch()
+    assert identify(str(folder)) == before
 
 
 def test_a_glob_stands_for_what_it_finds(folder: Path) -> None:

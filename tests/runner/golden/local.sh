@@ -16,7 +16,7 @@ export RUNNER_ATTEMPT=1
 export RUNNER_NONCE=unique
 export RUNNER_RENDEZVOUS=/runs/movielens/stage1/logs/attempt-1/rendezvous.json
 export RUNNER_RUN=/runs/movielens
-rm -f /runs/movielens/stage1/logs/attempt-1/rendezvous.json
+rm -f /runs/movielens/stage1/logs/attempt-1/rendezvous.json /runs/tiny/control/stop.json
 exec /venv/bin/python \
     -m runner.rank \
     --log-dir /runs/movielens/stage1/logs/attempt-1 -- \

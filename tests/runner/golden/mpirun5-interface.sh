@@ -19,7 +19,7 @@ export RUNNER_ATTEMPT=1
 export RUNNER_NONCE=unique
 export RUNNER_RENDEZVOUS=/runs/onerec-8b/stage1/logs/attempt-1/rendezvous.json
 export RUNNER_RUN=/runs/onerec-8b
-rm -f /runs/onerec-8b/stage1/logs/attempt-1/rendezvous.json
+rm -f /runs/onerec-8b/stage1/logs/attempt-1/rendezvous.json /runs/tiny/control/stop.json
 exec /opt/openmpi/bin/mpirun \
     -np 32 \
     --hostfile /etc/mpi/hostfile \

@@ -17,7 +17,7 @@ export RUNNER_ATTEMPT=1
 export RUNNER_NONCE=unique
 export RUNNER_RENDEZVOUS=/runs/onerec-1.7b/stage1/logs/attempt-1/rendezvous.json
 export RUNNER_RUN=/runs/onerec-1.7b
-rm -f /runs/onerec-1.7b/stage1/logs/attempt-1/rendezvous.json
+rm -f /runs/onerec-1.7b/stage1/logs/attempt-1/rendezvous.json /runs/tiny/control/stop.json
 /venv/bin/torchrun \
     --nnodes 1:4 \
     --rdzv-backend c10d \
