@@ -71,7 +71,7 @@ def _listed(path: Path) -> list[Path]:
 
 
 def _end_digest(path: Path, size: int) -> str:
-    """Digest of the last END_BYTES: small files whole, footers of parquet, the last tensors of safetensors."""
+    """Digest of the last END_BYTES: small files whole, footers of parquet, last tensors of safetensors."""
     with path.open("rb") as file:
         file.seek(max(0, size - END_BYTES))
         return hashlib.sha256(file.read()).hexdigest()
