@@ -193,7 +193,9 @@ def test_test_model_checks_a_folder(undisturbed):
     assert {check["ok"] for check in json.loads(done.stdout)["checks"]} == {True}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 24))]
+)
 def test_killed_anywhere_and_run_again_it_ends_as_if_never_killed(
     undisturbed, tiny_programme, tmp_path, seed
 ):

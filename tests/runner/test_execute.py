@@ -227,6 +227,24 @@ def test_rerun_runs_a_stage_and_all_after_it_and_keeps_what_was_there(tmp_path: 
     assert not (run.path / "first.replaced-1").exists()
 
 
+def test_rerun_of_a_stage_named_data_leaves_the_prepared_datasets_beside_it(
+    tmp_path: Path, run: RunDir
+) -> None:
+    manifest = write_manifest(tmp_path)
+    manifest.write_text(
+        manifest.read_text().replace('"made"', '"data"').replace("stages.made", "stages.data")
+    )
+    runner(tmp_path, manifest)
+    kept = run.path / "data" / "mixed" / "kept"
+    kept.touch()
+    run.path.joinpath("data/rows/old").touch()
+    assert runner(tmp_path, manifest, "--rerun", "data").returncode == 0
+    assert (run.path / "data" / "rows.replaced-1" / "old").exists()
+    assert not (run.path / "data" / "rows" / "old").exists()
+    assert not (run.path / "data.replaced-1").exists()
+    assert kept.exists() or (run.path / "data" / "mixed.replaced-1" / "kept").exists()
+
+
 def test_a_deleted_output_is_made_again(tmp_path: Path, run: RunDir) -> None:
     manifest = write_manifest(tmp_path)
     runner(tmp_path, manifest)
