@@ -30,6 +30,7 @@ PLACES = frozenset(
         "path",
         "popularity_dir",
         "resume_from",
+        "runs_dir",
         "sources",
         "stage",
         "stage_dir",
@@ -43,7 +44,14 @@ PLACES = frozenset(
 """Keys of a config.json that only say where something is."""
 
 ORDER_KEYS = frozenset(
-    {"dataset.local_shuffle_buffer_size", "dataset.num_epochs", "dataset.shuffle_seed", "dataset.max_length"}
+    {
+        "dataset.local_shuffle_buffer_size",
+        "dataset.max_length",
+        "dataset.num_epochs",
+        "dataset.shuffle_memory_gigabytes",
+        "dataset.shuffle_seed",
+        "dataset.validation_fraction",
+    }
 )
 """Keys of a dataset that order and pack it, and so do not enter what is prepared."""
 
@@ -79,5 +87,8 @@ def _settings(section: BaseModel, *, prefix: str) -> Iterator[tuple[str, object]
         value = getattr(section, key)
         if isinstance(value, BaseModel):
             yield from _settings(value, prefix=f"{prefix}{key}.")
+        elif isinstance(value, tuple) and value and all(isinstance(part, BaseModel) for part in value):
+            for number, part in enumerate(value):
+                yield from _settings(part, prefix=f"{prefix}{key}.{number}.")
         else:
             yield f"{prefix}{key}", document[key]

@@ -25,12 +25,14 @@ from onerec.config import (
     Monitoring,
     Optim,
     PrepareConfig,
+    PreparedDataset,
     Section,
     StageSource,
     StepConfig,
     TestModelConfig,
     Trainable,
     TrainConfig,
+    Validating,
 )
 from onerec.errors import ConfigError
 from runner.fingerprint import fingerprint
@@ -146,8 +148,8 @@ class _Planner:
 
     def _train(self, name: str, stage: TrainStage) -> None:
         home, model = self.run.stage(name), self._model_before(stage.starts_from)
-        dataset = self.manifest.datasets[stage.dataset]
-        self._prepare(stage.dataset, dataset, stage=name, model=model)
+        for dataset in stage.read_datasets:
+            self._prepare(dataset, self.manifest.datasets[dataset], stage=name, model=model)
         seed = self.manifest.seed if stage.seed is None else stage.seed
         config = TrainConfig(
             stage=name,
@@ -161,17 +163,18 @@ class _Planner:
                 use_tie_weights=self.manifest.model.use_tie_weights,
             ),
             vocab=self.manifest.vocab,
-            data=self._order(stage.dataset, dataset, seed=seed),
+            data=self._order(stage, seed=seed),
             optim=_section(Optim, stage),
             trainable=_section(Trainable, stage),
             compute=_section(Compute, stage),
             checkpoint=_section(Checkpointing, stage),
             monitor=_section(Monitoring, stage),
+            validating=_section(Validating, stage),
             duration=_section(Duration, stage),
         )
         reads = (
             Read("model.model_dir", model.model_dir, model.step),
-            Read("data.store_dir", config.data.store_dir, f"prepare:{stage.dataset}"),
+            *(self._store(dataset) for dataset in stage.read_datasets),
             *_outside("checkpoint.resume_from", stage.resume_from),
         )
         self._add(
@@ -183,7 +186,7 @@ class _Planner:
             step=f"{name}:convert",
             tokenizer_dir=model.tokenizer_dir,
             tokenizer_step=model.tokenizer_step,
-            add_think_pattern=dataset.add_think_pattern,
+            add_think_pattern=self.manifest.datasets[stage.datasets[0]].add_think_pattern,
         )
 
     def _prepare(self, name: str, dataset: Dataset, *, stage: str, model: _Model) -> None:
@@ -204,21 +207,37 @@ class _Planner:
             sources=tuple(read.path for read in made),
             dataset=dataset,
             vocab=self.manifest.vocab,
+            runs_dir=str(self.run.path.parent),
         )
         reads = (Read("tokenizer_dir", model.tokenizer_dir, model.tokenizer_step), *made)
         self._add(
             f"prepare:{name}", stage=stage, home=home, config=config, reads=reads, outputs=[home.summary]
         )
 
-    def _order(self, name: str, dataset: Dataset, *, seed: int) -> DataOrder:
+    def _order(self, stage: TrainStage, *, seed: int) -> DataOrder:
+        """How a stage reads its datasets, which agree on sizes and epochs (a rule of the manifest)."""
+        first = self.manifest.datasets[stage.datasets[0]]
         return DataOrder(
-            store_dir=str(self.run.dataset(name).path),
-            max_length=dataset.max_length,
-            num_epochs=dataset.num_epochs,
-            num_workers=dataset.num_workers,
-            local_shuffle_buffer_size=dataset.local_shuffle_buffer_size,
-            shuffle_seed=seed if dataset.shuffle_seed is None else dataset.shuffle_seed,
+            datasets=tuple(map(self._prepared, stage.datasets)),
+            validation=None if stage.validation is None else self._prepared(stage.validation),
+            mixture=stage.mixture,
+            max_length=first.max_length,
+            num_epochs=first.num_epochs,
+            num_workers=first.num_workers,
+            local_shuffle_buffer_size=first.local_shuffle_buffer_size,
+            shuffle_memory_gigabytes=first.shuffle_memory_gigabytes,
+            shuffle_seed=seed if first.shuffle_seed is None else first.shuffle_seed,
         )
+
+    def _prepared(self, name: str) -> PreparedDataset:
+        return PreparedDataset(
+            name=name,
+            store_dir=str(self.run.dataset(name).path),
+            validation_fraction=self.manifest.datasets[name].validation_fraction,
+        )
+
+    def _store(self, name: str) -> Read:
+        return Read(f"data.{name}", str(self.run.dataset(name).path), f"prepare:{name}")
 
     def _convert(self, stage: str, *, home: StepDir, model: _Model) -> None:
         records = self.run.conversion(stage)

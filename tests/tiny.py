@@ -114,7 +114,7 @@ def train_config(folder: Path, output_dir: Path, **changes) -> dict:
         "model": {"model_dir": str(folder / "expanded" / "model")},
         "vocab": VOCAB.model_dump(),
         "data": {
-            "store_dir": str(folder / "store"),
+            "datasets": [{"name": "tiny", "store_dir": str(folder / "store")}],
             "max_length": MAX_LENGTH,
             "num_epochs": 1,
             "num_workers": 0,

@@ -104,14 +104,14 @@ class PackLoader:
     def __init__(
         self, data: DataOrder, *, rank: int, world_size: int, packs_per_step: int, pad_to: int | None
     ) -> None:
-        store = Store(data.store_dir)
+        store = Store(data.datasets[0].store_dir)
         _check_lengths(store, data, pad_to)
         key = PlanKey(store.fingerprint, data.shuffle_seed, data.max_length, data.local_shuffle_buffer_size)
         plans = plan_paths(store.paths.plans, store.lengths, key, data.num_epochs)
         self._key, self._samples = key, len(store)
         self._counts = [len(open_plan(path)) for path in plans]
         self._starts = epoch_starts(self._counts)
-        self._reader = PackReader(data.store_dir, plans, pad_to)
+        self._reader = PackReader(data.datasets[0].store_dir, plans, pad_to)
         self._rank, self._world_size, self._packs_per_step = rank, world_size, packs_per_step
         self._workers = data.num_workers
         self._context = worker_context("onerec.data.load") if data.num_workers else None
@@ -192,7 +192,7 @@ def _check_lengths(store: Store, data: DataOrder, pad_to: int | None) -> None:
     longest = int(store.lengths.max())
     if longest > data.max_length:
         raise ConfigError(
-            f"{data.store_dir}: its longest sample has {longest} tokens, max_length is {data.max_length}; "
+            f"{data.datasets[0].store_dir}: its longest sample has {longest} tokens, max_length is {data.max_length}; "
             "raise max_length, or lower max_sample_length and prepare again"
         )
     if pad_to is not None and pad_to < data.max_length:

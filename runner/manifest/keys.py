@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from onerec.config import Dataset, StageSource, Training, Vocab
+from onerec.config import Dataset, Mixture, StageSource, Training, Vocab
 from runner.manifest.faults import did_you_mean, listed
 from runner.manifest.positions import KeyPath
 from runner.manifest.tables import (
@@ -69,6 +69,8 @@ REFUSED: dict[str, dict[str, str]] = {
         "kind": "every stage says its own kind; write it in [stages.NAME]",
         "dataset": "every training stage says its own dataset; write it in [stages.NAME]",
         "starts_from": "write it in the one [stages.NAME] that it is meant for",
+        "mixture": "write it in the one [stages.NAME] that it is meant for",
+        "validation": "write it in each [stages.NAME] that is to be evaluated",
         "model_dir": _STARTS,
         "output_dir": _FOLDER,
         "dataset_config": "describe the data in [datasets.NAME] and name it in each stage",
@@ -106,6 +108,8 @@ def table_at(path: KeyPath, document: Mapping[str, object]) -> tuple[str, type[B
         return name, _TABLES.get(name)
     if path[-1] in ("heldout", "popularity") or "sources" in path or "corpus" in path:
         return "source", StageSource
+    if path[-1] == "mixture":
+        return "mixture", Mixture
     if path[0] == "datasets":
         return "dataset", Dataset
     kind = kind_of_stage(document, path[1]) if path[0] == "stages" else ""

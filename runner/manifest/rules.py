@@ -13,6 +13,7 @@ from onerec.config import Dataset
 from runner.manifest.faults import Problem
 from runner.manifest.positions import KeyPath
 from runner.manifest.rules_cluster import check_cluster
+from runner.manifest.rules_datasets import check_stage_data
 from runner.manifest.rules_references import check_references
 from runner.manifest.sources import URL_SCHEMES, source_parts, url_scheme
 from runner.manifest.tables import Manifest, Stage
@@ -40,6 +41,8 @@ def check_rules(manifest: Manifest, doubtful: frozenset[KeyPath] = frozenset()) 
     yield from check_references(manifest, doubtful)
     for name, stage in manifest.stages.items():
         yield from _check_schedule(("stages", name), stage)
+        if stage.kind == "train" and ("stages", name) not in doubtful:
+            yield from check_stage_data(("stages", name), stage, manifest)
 
 
 def _check_names(manifest: Manifest) -> Iterator[Problem]:

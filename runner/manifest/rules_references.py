@@ -12,7 +12,7 @@ from onerec.config import StageSource
 from runner.manifest.faults import Problem, did_you_mean, listed
 from runner.manifest.positions import KeyPath
 from runner.manifest.sources import source_parts
-from runner.manifest.tables import DATA_OUTPUTS, MODEL_KINDS, Manifest, Stage, start_of
+from runner.manifest.tables import DATA_OUTPUTS, MODEL_KINDS, Manifest, Stage, TrainStage, start_of
 
 _NEEDS_MODEL = ("expand_vocab", "train", "test_model")
 
@@ -22,13 +22,19 @@ def check_references(manifest: Manifest, doubtful: frozenset[KeyPath]) -> Iterat
     for index, name in enumerate(manifest.stages):
         before = tuple(manifest.stages)[:index]
         yield from _References(manifest, doubtful, name, before).problems()
-    used = {stage.dataset for stage in manifest.stages.values() if stage.kind == "train"}
+    used = used_datasets(manifest)
     for name in manifest.datasets:
         if name not in used:
             yield from _References(manifest, doubtful, "", tuple(manifest.stages)).of_dataset(name)
     if not any(len(path) == 2 and path[0] == "stages" for path in doubtful):
         yield from _check_models(manifest)
         yield from _check_expanded(manifest)
+
+
+def used_datasets(manifest: Manifest) -> set[str]:
+    """Names of the datasets that some stage trains on or is evaluated on."""
+    trains = (stage for stage in manifest.stages.values() if stage.kind == "train")
+    return {name for stage in trains for name in stage.read_datasets}
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,16 @@ class _References:
         if start is not None:
             yield from self._of_start((*path, "starts_from"), start)
         if stage.kind == "train":
-            yield from self._of_dataset_name((*path, "dataset"), stage.dataset)
+            yield from self._of_datasets(path, stage)
         for below, source in _stage_sources(stage):
             yield from self._of_source((*path, *below), source)
+
+    def _of_datasets(self, path: KeyPath, stage: TrainStage) -> Iterator[Problem]:
+        is_list = isinstance(stage.dataset, tuple)
+        for index, name in enumerate(stage.datasets):
+            yield from self._of_dataset_name((*path, "dataset", *((index,) if is_list else ())), name)
+        if stage.validation is not None:
+            yield from self._of_dataset_name((*path, "validation"), stage.validation)
 
     def of_dataset(self, dataset: str) -> Iterator[Problem]:
         for below, source in source_parts(self.manifest.datasets[dataset]):

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import onerec.config
+import onerec.config.data
+import onerec.config.model
+import onerec.config.training
 import runner.manifest.tables
 from onerec.config import Training
 from runner.manifest.tables import Manifest
@@ -47,11 +49,12 @@ def field_texts() -> dict[str, dict[str, str]]:
 
     Read from the source: pydantic's own use_attribute_docstrings does it on every import, which takes long.
     """
-    modules = (onerec.config, runner.manifest.tables)
+    config = onerec.config
+    modules = (config.data, config.model, config.training, runner.manifest.tables)
     own = {name: texts for module in modules for name, texts in _texts_of_module(module).items()}
     texts: dict[str, dict[str, str]] = {}
     for name in own:
-        section = getattr(runner.manifest.tables, name, None) or getattr(onerec.config, name)
+        section = getattr(runner.manifest.tables, name, None) or getattr(config, name)
         bases = [own.get(base.__name__, {}) for base in reversed(section.__mro__)]
         texts[name] = {key: text for base in bases for key, text in base.items()}
     return texts

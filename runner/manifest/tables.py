@@ -14,6 +14,7 @@ from onerec.config import (
     Cosmetic,
     Dataset,
     InitModel,
+    Mixture,
     ModelTest,
     Section,
     Topology,
@@ -81,13 +82,27 @@ class ExpandVocabStage(Section):
 
 
 class TrainStage(Training):
-    """Train on one dataset; the final checkpoint is converted for the next stage."""
+    """Train on one or several datasets; the final checkpoint is converted for the next stage."""
 
     kind: Literal["train"]
-    dataset: str
-    """Which of [datasets]."""
+    dataset: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    """Which of [datasets]; a list trains on all of them together."""
+    mixture: Mixture | None = None
+    """How much of an epoch each source or dataset is; default: every sample once."""
+    validation: str | None = None
+    """Which of [datasets] is evaluated every validation_per_step steps; its rows are never trained on."""
     starts_from: str | None = None
     """Stage whose model is trained; default: the newest model before this stage."""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets that it trains on."""
+        return self.dataset if isinstance(self.dataset, tuple) else (self.dataset,)
+
+    @property
+    def read_datasets(self) -> tuple[str, ...]:
+        """Names of all datasets that it reads: what it trains on, and what it is evaluated on."""
+        return (*self.datasets, *(() if self.validation is None else (self.validation,)))
 
 
 class TestModelStage(ModelTest):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runner.manifest.faults import dotted
+from runner.manifest.rules_references import used_datasets
 from runner.manifest.sources import source_parts, url_scheme
 from runner.manifest.tables import Manifest
 from runner.preflight.findings import Finding, error, warning
@@ -21,7 +22,7 @@ _TOLD = 3
 
 def check_sources(manifest: Manifest) -> Iterator[Finding]:
     """Every local source that leads to no parquet file, and every dataset that no stage reads."""
-    used = {stage.dataset for stage in manifest.stages.values() if stage.kind == "train"}
+    used = used_datasets(manifest)
     for name, dataset in manifest.datasets.items():
         if name not in used:
             place = dotted(("datasets", name))

@@ -349,6 +349,8 @@ def test_every_key_has_a_class_and_only_these_do_not_change_results():
         "monitor_datasource_loss": "cosmetic",
         "monitor_datasource_cnt": "cosmetic",
         "enable_profiler": "cosmetic",
+        "validation_per_step": "cosmetic",
+        "max_validation_packs": "cosmetic",
         "enable_gradient_checkpointing": "speed",
         "reshard_after_forward": "speed",
         "compile": "speed",

@@ -1,0 +1,103 @@
+"""What one step is told: the sections that manifests are made of, and the config.json of every program.
+
+Only pydantic and the standard library, never torch, so that the runner can import it and answer fast.
+Sections check what they are given; they never fill in or change it.
+"""
+
+from __future__ import annotations
+
+from onerec.config.data import (
+    BuildData,
+    DataOrder,
+    Dataset,
+    Mixture,
+    PreparedDataset,
+    StageSource,
+)
+from onerec.config.model import (
+    ChatMessage,
+    GenerationCase,
+    InitModel,
+    ModelSource,
+    ModelTest,
+    Vocab,
+)
+from onerec.config.programs import (
+    BuildDataConfig,
+    ConvertConfig,
+    ExpandVocabConfig,
+    InitModelConfig,
+    InspectDataConfig,
+    PrepareConfig,
+    PreviewConfig,
+    ShardConfig,
+    StepConfig,
+    TestModelConfig,
+    TrainConfig,
+    dump_config,
+    load_config,
+)
+from onerec.config.section import (
+    Cosmetic,
+    FieldClass,
+    NonNegativeFloat,
+    Section,
+    Share,
+    Speed,
+    Topology,
+    class_of,
+)
+from onerec.config.training import (
+    Checkpointing,
+    Compute,
+    Duration,
+    Monitoring,
+    Optim,
+    Trainable,
+    Training,
+    Validating,
+)
+
+__all__ = [
+    "BuildData",
+    "BuildDataConfig",
+    "ChatMessage",
+    "Checkpointing",
+    "Compute",
+    "ConvertConfig",
+    "Cosmetic",
+    "DataOrder",
+    "Dataset",
+    "Duration",
+    "ExpandVocabConfig",
+    "FieldClass",
+    "GenerationCase",
+    "InitModel",
+    "InitModelConfig",
+    "InspectDataConfig",
+    "Mixture",
+    "ModelSource",
+    "ModelTest",
+    "Monitoring",
+    "NonNegativeFloat",
+    "Optim",
+    "PrepareConfig",
+    "PreparedDataset",
+    "PreviewConfig",
+    "Section",
+    "ShardConfig",
+    "Share",
+    "Speed",
+    "StageSource",
+    "StepConfig",
+    "TestModelConfig",
+    "Topology",
+    "TrainConfig",
+    "Trainable",
+    "Training",
+    "Validating",
+    "Vocab",
+    "class_of",
+    "dump_config",
+    "load_config",
+]

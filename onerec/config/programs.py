@@ -1,0 +1,208 @@
+"""The config.json of every program: all that one step is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
+
+from onerec.config.data import BuildData, DataOrder, Dataset
+from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
+from onerec.config.section import Cosmetic, Section
+from onerec.config.training import (
+    Checkpointing,
+    Compute,
+    Duration,
+    Monitoring,
+    Optim,
+    Trainable,
+    Validating,
+)
+
+
+class BuildDataConfig(Section):
+    """Download a public data set and write it as parquet rows with semantic ids."""
+
+    kind: Literal["build_data"] = "build_data"
+    output_dir: str
+    """Gets pretrain/, sft/, test/ (parquet, file_list.json) and items.parquet."""
+    seed: NonNegativeInt
+    vocab: Vocab
+    data: BuildData
+
+
+class InitModelConfig(Section):
+    """Write a randomly initialised Qwen3 with a tokenizer."""
+
+    kind: Literal["init_model"] = "init_model"
+    output_dir: str
+    """Gets model/, a Hugging Face folder."""
+    seed: NonNegativeInt
+    corpus_dirs: tuple[str, ...]
+    """Parquet folders whose texts train the tokenizer."""
+    model: InitModel
+    use_tie_weights: bool
+
+
+class ExpandVocabConfig(Section):
+    """Add the itemic tokens to a Hugging Face folder."""
+
+    kind: Literal["expand_vocab"] = "expand_vocab"
+    output_dir: str
+    """Gets model/, a Hugging Face folder."""
+    seed: NonNegativeInt
+    base_model_dir: str
+    model_class: str
+    vocab: Vocab
+
+
+class PrepareConfig(Section):
+    """Read, validate and tokenise a dataset into a token store."""
+
+    kind: Literal["prepare"] = "prepare"
+    output_dir: str
+    """The store: Arrow files, index, rejects.jsonl, summary.json."""
+    tokenizer_dir: str
+    """Hugging Face folder whose tokenizer and chat template are used."""
+    sources: tuple[str, ...]
+    """The dataset's sources, stages already replaced by folders."""
+    dataset: Dataset
+    vocab: Vocab
+    runs_dir: Annotated[str | None, Cosmetic] = None
+    """Parent of run directories; files that one of them has prepared in the same way are taken from it."""
+
+
+class PreviewConfig(Section):
+    """Show samples of a dataset as they are trained."""
+
+    kind: Literal["preview"] = "preview"
+    output_dir: str
+    """Gets preview.json."""
+    store_dir: str | None = None
+    """The prepared store, once there is one: then the samples are the first that are trained."""
+    tokenizer_dir: str
+    """Hugging Face folder whose tokenizer and chat template are used; expanded in memory where it is not."""
+    sources: tuple[str, ...]
+    dataset: Dataset
+    vocab: Vocab
+    seed: NonNegativeInt
+    samples: PositiveInt = 3
+    """How many samples are shown."""
+
+
+class InspectDataConfig(Section):
+    """Read every footer and some rows of a dataset, and tell what preparing it would meet."""
+
+    kind: Literal["inspect_data"] = "inspect_data"
+    output_dir: str
+    """Gets inspection.json."""
+    tokenizer_dir: str | None = None
+    """Hugging Face folder of the tokenizer; without one, tokens are not estimated."""
+    sources: tuple[str, ...]
+    dataset: Dataset
+    vocab: Vocab
+    sample_rows: PositiveInt = 200
+    """Most rows that are read, spread over the files."""
+
+
+class ShardConfig(Section):
+    """Merge parquet trees and split them into files of equal numbers of rows."""
+
+    kind: Literal["shard"] = "shard"
+    output_dir: str
+    """Gets part-00000-of-00010.parquet and so on, and file_list.json."""
+    sources: tuple[str, ...]
+    rows_per_file: PositiveInt = 1000
+    max_reject_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of rows that may break the field rules; they are left out and written to rejects.jsonl."""
+
+
+class TrainConfig(Section):
+    """All that one training stage is told."""
+
+    kind: Literal["train"] = "train"
+    stage: str
+    output_dir: str
+    """The stage's folder: checkpoints, metrics.jsonl, latest, result.json."""
+    tensorboard_dir: str
+    stop_file: str
+    """The stage saves and ends at the next step boundary once this file is there."""
+    seed: NonNegativeInt
+    model: ModelSource
+    vocab: Vocab
+    data: DataOrder
+    optim: Optim
+    trainable: Trainable
+    compute: Compute
+    checkpoint: Checkpointing
+    monitor: Monitoring
+    validating: Validating = Field(default_factory=Validating)
+    duration: Duration
+
+
+class ConvertConfig(Section):
+    """Write one checkpoint as a Hugging Face folder."""
+
+    kind: Literal["convert"] = "convert"
+    output_dir: str
+    """Folder of this step's own records, such as result.json."""
+    stage_dir: str
+    """Training stage whose checkpoint is converted."""
+    step: NonNegativeInt | None = None
+    """Which checkpoint; default: the newest complete one."""
+    link: str | None = None
+    """Symbolic link that is pointed at the converted folder."""
+    model_dir: str
+    """Hugging Face folder that the stage started from: its config and tokenizer go along."""
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """Number format of the exported weights."""
+    max_shard_gigabytes: PositiveFloat = 5.0
+    """Size in 10**9 bytes above which a new safetensors file is begun."""
+
+
+class TestModelConfig(Section):
+    """Load a Hugging Face folder, run it, generate with it, and tell whether it is sound."""
+
+    __test__ = False  # the name begins with Test; it is no test class
+    kind: Literal["test_model"] = "test_model"
+    output_dir: str
+    model_dir: str
+    test: ModelTest
+    heldout_dir: str | None = None
+    """Parquet folder of held-out chat rows."""
+    popularity_dir: str | None = None
+    """Parquet folder of the chat rows that the popularity model counts."""
+    add_think_pattern: bool = False
+    """How the training stage rendered its chat rows."""
+
+
+StepConfig = Annotated[
+    BuildDataConfig
+    | InitModelConfig
+    | ExpandVocabConfig
+    | PrepareConfig
+    | PreviewConfig
+    | InspectDataConfig
+    | ShardConfig
+    | TrainConfig
+    | ConvertConfig
+    | TestModelConfig,
+    Field(discriminator="kind"),
+]
+
+
+def load_config(path: Path) -> StepConfig:
+    """Read a config.json; raises ValueError naming file and key when it does not fit."""
+    adapter: TypeAdapter[StepConfig] = TypeAdapter(StepConfig)
+    try:
+        return adapter.validate_json(path.read_bytes())
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}") from fault
+
+
+def dump_config(config: BaseModel) -> str:
+    """The text of a config.json: sorted keys, one key a line."""
+    document: dict[str, Any] = config.model_dump(mode="json")
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
