@@ -13,8 +13,9 @@ def keys_of(config: type[BaseModel]) -> set[str]:
     """Every key of a config and of the sections in it."""
     keys = set(config.model_fields)
     for field in config.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys |= keys_of(field.annotation)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                keys |= keys_of(kind)
     return keys
 
 
@@ -38,3 +39,10 @@ def test_no_place_and_nothing_but_results_enters(tmp_path) -> None:
 def test_differences_are_told_key_by_key() -> None:
     old, new = {"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": [4]}
     assert differences(old, new) == [("b", 2, 3), ("d", None, [4])]
+
+
+def test_sections_in_a_list_are_told_key_by_key_without_their_places(tmp_path) -> None:
+    found = settings(small_plan(tmp_path).step("first").config)
+    assert found["data.datasets.0.name"] == "mixed"
+    assert found["data.datasets.0.validation_fraction"] == 0.0
+    assert not [key for key in found if key.endswith("store_dir")]

@@ -101,6 +101,51 @@ def test_starts_from_chooses_the_model_and_seeds_go_from_run_to_stage_to_order(t
     assert found.step("test").upstream == ("sft:convert",)
 
 
+MIXED = (
+    BASED.replace(
+        """seed = 5
+""",
+        """
+validation = "held"
+mixture = { by = "dataset", weights = { chat = 0.6, general = 0.4 } }
+""",
+    ).replace('dataset = "chat"\n\n', 'dataset = ["chat", "general"]\n\n')
+    + """
+[datasets.general]
+sources = "/data/general"
+max_length = 64
+validation_fraction = 0.1
+[datasets.held]
+sources = "/data/held"
+max_length = 64
+"""
+)
+
+
+def test_a_stage_of_several_datasets_prepares_and_reads_each_of_them(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(MIXED)
+    run = RunDir(tmp_path / "runs" / "based")
+    made = plan(load(tmp_path / "m.toml").manifest, run=run, identities={})
+    step = made.step("sft")
+    assert isinstance(step.config, TrainConfig)
+    data = step.config.data
+    assert [step.name for step in made.steps][:5] == [
+        *("expand", "prepare:chat", "prepare:general", "prepare:held", "sft")
+    ]
+    assert step.upstream == ("expand", "prepare:chat", "prepare:general", "prepare:held")
+    assert [(part.name, part.validation_fraction) for part in data.datasets] == [
+        ("chat", 0),
+        ("general", 0.1),
+    ]
+    assert [part.store_dir for part in data.datasets] == [
+        str(run.dataset(name).path) for name in ("chat", "general")
+    ]
+    assert data.validation is not None
+    assert data.validation.store_dir == str(run.dataset("held").path)
+    assert data.mixture is not None
+    assert data.mixture.weights == {"chat": 0.6, "general": 0.4}
+
+
 def test_a_dataset_that_two_tokenizers_would_need_is_refused(tmp_path: Path) -> None:
     text = BASED.replace('starts_from = "expand"', 'starts_from = "wider"')
     text = text.replace("[stages.sft]", '[stages.wider]\nkind = "expand_vocab"\n[stages.sft]', 1)
