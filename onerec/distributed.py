@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from onerec.errors import ConfigError, OneRecError
+from onerec.errors import ConfigError, OneRecError, StorageError
 from onerec.progress import write_json_atomically
 
 if TYPE_CHECKING:
@@ -79,21 +79,26 @@ def choose_device(world: World) -> torch.device:
 
 
 @contextmanager
-def process_group(world: World, *, device: torch.device, env: Mapping[str, str]) -> Iterator[None]:
+def process_group(
+    world: World,
+    *,
+    device: torch.device,
+    env: Mapping[str, str],
+    timeout: timedelta = COLLECTIVE_TIMEOUT,
+) -> Iterator[None]:
     """Join the group of all ranks (gloo for CPU, NCCL for CUDA tensors); leave it after a last barrier.
 
     Neither is done when an error passes through: both wait for the other ranks, which may never come.
+    `timeout` is how long a collective waits for a rank that lives and does not come.
     """
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if world.launcher == "torchrun":
-        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        dist.init_process_group(backend, timeout=timeout)
     else:
         store = dist.HashStore() if world.size == 1 else _shared_store(world, env)
-        dist.init_process_group(
-            backend, store=store, rank=world.rank, world_size=world.size, timeout=COLLECTIVE_TIMEOUT
-        )
+        dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=timeout)
     yield
     # without a last barrier a rank that ends early can take the store down under the others
     agree([0])
@@ -127,15 +132,37 @@ def on_main(action: Callable[[], Any], *, is_main: bool) -> Any:
     if is_main:
         try:
             answer = {"value": action()}
-        except OneRecError as fault:
-            answer = {"fault": str(fault), "kind": type(fault).__name__}
-        except OSError as fault:
-            answer = {"fault": f"{fault}; free space or mend the disk, then resume", "kind": "StorageError"}
+        except (OneRecError, OSError) as fault:
+            answer = fault_document(fault)
     told: Any = broadcast_json(answer)
-    if "fault" in told:
-        kinds = {kind.__name__: kind for kind in OneRecError.__subclasses__()}
-        raise kinds.get(told["kind"], OneRecError)(told["fault"])
+    raise_told(told)
     return told["value"]
+
+
+def gather_json(document: object) -> list[Any]:
+    """Every rank's JSON document in the order of ranks, on every rank; all ranks call it together."""
+    payload = torch.tensor(list(json.dumps(document).encode()), dtype=torch.uint8)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([payload.numel()]))
+    longest = max(int(size) for size in sizes)
+    payload = torch.nn.functional.pad(payload, (0, longest - payload.numel()))
+    parts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
+    dist.all_gather(parts, payload)
+    return [json.loads(bytes(part[: int(size)].tolist())) for part, size in zip(parts, sizes, strict=True)]
+
+
+def fault_document(fault: OneRecError | OSError) -> dict[str, Any]:
+    """A fault as a JSON document that another rank can raise; an OSError becomes a StorageError."""
+    if isinstance(fault, OneRecError):
+        return {"fault": str(fault), "kind": type(fault).__name__}
+    return {"fault": f"{fault}; free space or mend the disk, then run again", "kind": StorageError.__name__}
+
+
+def raise_told(document: Mapping[str, Any]) -> None:
+    """Raise the fault of a fault_document; do nothing for any other document."""
+    if "fault" in document:
+        kinds = {kind.__name__: kind for kind in OneRecError.__subclasses__()}
+        raise kinds.get(document["kind"], OneRecError)(document["fault"])
 
 
 def _shared_store(world: World, env: Mapping[str, str]) -> dist.TCPStore:

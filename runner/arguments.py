@@ -6,7 +6,7 @@ would alone take most of that time.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -63,6 +63,7 @@ def _plan(parser: ArgumentParser) -> None:
 def _check(parser: ArgumentParser) -> None:
     _manifest(parser)
     _json(parser)
+    parser.add_argument("--fast", action="store_true", help="do not read the data")
 
 
 def _status(parser: ArgumentParser) -> None:
@@ -83,6 +84,33 @@ def _convert(parser: ArgumentParser) -> None:
 def _test_model(parser: ArgumentParser) -> None:
     parser.add_argument("model_dir", metavar="DIR", type=Path, help="a Hugging Face folder")
     _json(parser)
+
+
+def _preview(parser: ArgumentParser) -> None:
+    _manifest(parser)
+    _json(parser)
+    parser.add_argument("--dataset", metavar="NAME", required=True, help="one of the manifest's datasets")
+    parser.add_argument("--n", dest="samples", type=_positive, default=3, help="how many samples; default: 3")
+
+
+def _shard(parser: ArgumentParser) -> None:
+    what = "parquet files, folders, globs, file lists or URLs, in the order in which they are merged"
+    parser.add_argument("sources", metavar="SOURCE", nargs="+", help=what)
+    parser.add_argument("--output", metavar="DIR", type=_local, required=True, help="a new folder")
+    parser.add_argument(
+        "--rows-per-file",
+        metavar="N",
+        type=_positive,
+        default=1000,
+        help="the last file may have less; default: 1000",
+    )
+    parser.add_argument(
+        "--max-reject-fraction",
+        metavar="SHARE",
+        type=_share,
+        default=0.0,
+        help="share of rows that may break the field rules, and are left out; default: 0",
+    )
 
 
 def _logs(parser: ArgumentParser) -> None:
@@ -110,6 +138,28 @@ def _manifest(parser: ArgumentParser) -> None:
     )
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _local(text: str) -> Path:
+    if "://" in text:
+        raise ArgumentTypeError(f"{text!r} is a URL; name a local folder")
+    return Path(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ArgumentTypeError(f"{text!r} is no share from 0 to 1")
+    return share
+
+
 def _run_dir(parser: ArgumentParser) -> None:
     text = "a run directory or name; default: the run last started"
     parser.add_argument("run", metavar="RUN", nargs="?", help=text)
@@ -131,6 +181,8 @@ VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "resume": ("go on from the run directory's own record", _run_dir),
     "convert": ("write one checkpoint as a Hugging Face folder; the run may go on meanwhile", _convert),
     "test-model": ("load a model, run it, generate text and chat, and tell whether it is sound", _test_model),
+    "preview": ("show samples of a dataset as they are trained, and the packs that hold them", _preview),
+    "shard": ("merge parquet trees and split them into files of equal numbers of rows", _shard),
     "logs": ("show what a stage wrote; default: the one started last", _logs),
     "stop": ("stop a run at the next step boundary, with a checkpoint", _stop),
 }

@@ -10,18 +10,15 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from onerec.errors import ConfigError, OneRecError
+from onerec.errors import OneRecError
 from runner.arguments import overview, parse
 from runner.rundir import RunDir, find_run
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
 
-    from runner.console import PlainListener
     from runner.manifest import Manifest
 
 PREFLIGHT_REFUSED, INTERRUPTED = 3, 130
@@ -102,14 +99,16 @@ def plan_verb(arguments: Namespace) -> int:
 
 def check_verb(arguments: Namespace) -> int:
     """Look for everything that would keep the run from starting."""
+    from runner.inspection import inspect
+    from runner.inspection_text import check_text
     from runner.manifest import load
     from runner.preflight import check
 
-    findings = check(load(arguments.manifest, arguments.settings).manifest)
-    if arguments.as_json:
-        _say(_json([vars(finding) for finding in findings]))
-    else:
-        _say("\n".join(map(str, findings)) or "nothing found that would keep it from starting")
+    loaded = load(arguments.manifest, arguments.settings)
+    findings = check(loaded.manifest)
+    if not arguments.fast:
+        findings += inspect(loaded, findings, env=os.environ)
+    _say(_json([vars(finding) for finding in findings]) if arguments.as_json else check_text(findings))
     return PREFLIGHT_REFUSED if any(finding.level == "error" for finding in findings) else 0
 
 
@@ -144,12 +143,40 @@ def convert_verb(arguments: Namespace) -> int:
 def test_model_verb(arguments: Namespace) -> int:
     """Tell whether a Hugging Face folder is sound."""
     from runner.on_demand import examine
+    from runner.report import report_lines
 
     code, result = examine(arguments.model_dir, env=os.environ)
     lines = [_json(result)] if arguments.as_json else report_lines(result)
     if lines:
         _say("\n".join(lines))
     return code
+
+
+def preview_verb(arguments: Namespace) -> int:
+    """Show samples of a dataset as they are trained."""
+    from runner.manifest import load
+    from runner.preview import preview
+    from runner.preview_view import preview_text
+
+    loaded = load(arguments.manifest, arguments.settings)
+    code, found = preview(loaded, dataset=arguments.dataset, samples=arguments.samples, env=os.environ)
+    if code == 0:
+        has_styles = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        _say(json.dumps(found["packs"]) if arguments.as_json else preview_text(found, has_styles=has_styles))
+    return code
+
+
+def shard_verb(arguments: Namespace) -> int:
+    """Merge parquet trees and split them into files of equal numbers of rows."""
+    from runner.on_demand import shard
+
+    return shard(
+        arguments.sources,
+        output=arguments.output,
+        rows_per_file=arguments.rows_per_file,
+        max_reject_fraction=arguments.max_reject_fraction,
+        env=os.environ,
+    )
 
 
 def logs_verb(arguments: Namespace) -> int:
@@ -166,7 +193,7 @@ def logs_verb(arguments: Namespace) -> int:
 
 def stop_verb(arguments: Namespace) -> int:
     """Stop a run at the next step boundary."""
-    from runner.observe import is_running
+    from runner.observe import is_running, wait_for_end
     from runner.stop import ask_to_stop
 
     run = find_run(arguments.run)
@@ -178,11 +205,7 @@ def stop_verb(arguments: Namespace) -> int:
     if arguments.no_wait:
         _say(f"{run.path}: asked to stop; {go_on}")
         return 0
-    deadline = time.monotonic() + arguments.timeout
-    while is_running(run):
-        if time.monotonic() > deadline:
-            raise ConfigError(f"{run.path} still runs after {arguments.timeout:g} s; see runner status")
-        time.sleep(0.1)
+    wait_for_end(run, timeout_seconds=arguments.timeout)
     _say(f"{run.path}: stopped; {go_on}")
     return 0
 
@@ -195,15 +218,11 @@ VERBS = {
     "resume": resume_verb,
     "convert": convert_verb,
     "test-model": test_model_verb,
+    "preview": preview_verb,
+    "shard": shard_verb,
     "logs": logs_verb,
     "stop": stop_verb,
 }
-
-
-def report_lines(result: object) -> list[str]:
-    """The lines that a step's result has for people."""
-    told = result.get("report") if isinstance(result, dict) else None
-    return [str(line) for line in told] if isinstance(told, list) else []
 
 
 def _bring_to_end(
@@ -216,29 +235,19 @@ def _bring_to_end(
     rerun: tuple[str, ...],
 ) -> int:
     """Preflight, then everything that is left; returns the exit code of the run."""
-    from runner.compose import compose
+    from runner.compose import request_of
+    from runner.console import closing_text, listening
     from runner.execute import execute
-    from runner.manifest import dump
-    from runner.request import Request
-    from runner.toolchain import find_toolchain, read_hosts
 
     if not _may_start(manifest):
         return PREFLIGHT_REFUSED
-    request = Request(
-        plan=compose(manifest, run).plan,
-        cluster=manifest.cluster,
-        tools=find_toolchain(manifest.cluster, hosts=read_hosts(manifest.cluster), env=os.environ),
-        manifest_text=text,
-        resolved_text=dump(manifest),
-        manifest_dir=manifest_dir,
-        overrides=overrides,
-        rerun=rerun,
-        env=dict(os.environ),
+    request = request_of(
+        manifest, run, text=text, manifest_dir=manifest_dir, overrides=overrides, rerun=rerun, env=os.environ
     )
     _tell(f"run {run.name} in {run.path}")
-    with _listener(run) as listener:
+    with listening(run, _tell, is_terminal=sys.stdout.isatty()) as listener:
         code = execute(request, listener=listener)
-    _summarise(run)
+    _tell(closing_text(run))
     return code
 
 
@@ -252,35 +261,6 @@ def _may_start(manifest: Manifest) -> bool:
         _complain("nothing was started")
         return False
     return True
-
-
-@contextmanager
-def _listener(run: RunDir) -> Iterator[PlainListener]:
-    """A progress bar on a terminal, plain lines otherwise."""
-    from runner.console import BarListener, PlainListener
-
-    if not sys.stdout.isatty():
-        yield PlainListener(run, _tell)
-        return
-    from rich.console import Console
-
-    bar = BarListener(run, Console())
-    try:
-        yield bar
-    finally:
-        bar.close()
-
-
-def _summarise(run: RunDir) -> None:
-    from runner.history import fold
-    from runner.journal import read
-    from runner.observe import observe, read_document
-    from runner.report import summary_text
-
-    history = fold(read(run.events))
-    done = [step for step in history.steps if history.step(step["name"]).state == "done"]
-    notes = {step["name"]: report_lines(read_document(run.step(step["output_dir"]).result)) for step in done}
-    _tell(summary_text(observe(run), history, run=run, notes=notes))
 
 
 def _json(document: object) -> str:

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onerec.config import TrainConfig
 from onerec.errors import ConfigError
 from runner.decide import decide
 from runner.execute import find_facts
 from runner.history import fold
 from runner.identity import Files, identify
 from runner.journal import read
-from runner.launch import Attempt, launch
+from runner.launch import Attempt, launch, world_size
+from runner.manifest import dump
+from runner.observe import read_document
 from runner.plan import plan
 from runner.plan_report import PlanView
-from runner.rundir import RunDir
+from runner.reading import reading_of
+from runner.request import Request
+from runner.rundir import RunDir, StepDir
 from runner.toolchain import find_toolchain, read_hosts
 
 if TYPE_CHECKING:
@@ -23,8 +28,9 @@ if TYPE_CHECKING:
 
     from runner.history import History
     from runner.hosts import Host
-    from runner.launch import Command
+    from runner.launch import Command, Toolchain
     from runner.manifest.tables import Cluster, Manifest
+    from runner.reading import Reading
     from runner.steps import Plan
 
 
@@ -54,22 +60,47 @@ def view(manifest: Manifest, *, env: Mapping[str, str]) -> PlanView:
     composed = compose(manifest, run_of(manifest))
     history = fold(read(composed.plan.run.events))
     decisions = decide(composed.plan, history, find_facts(composed.plan, history))
-    commands, problems = _commands(composed.plan, manifest.cluster, history=history, env=env)
-    return PlanView(composed.plan, decisions, commands, problems, composed.outside)
+    problems: dict[str, None] = {}
+    hosts: tuple[Host, ...] = ()
+    try:
+        hosts = read_hosts(manifest.cluster)
+    except ConfigError as fault:
+        problems[str(fault)] = None
+    tools = find_toolchain(manifest.cluster, hosts=hosts, env=env)
+    commands = _commands(composed.plan, manifest.cluster, history=history, tools=tools, problems=problems)
+    readings = _readings(composed.plan, manifest.cluster, tools=tools)
+    return PlanView(composed.plan, decisions, commands, tuple(problems), composed.outside, readings)
+
+
+def request_of(
+    manifest: Manifest,
+    run: RunDir,
+    *,
+    text: bytes,
+    manifest_dir: str,
+    overrides: tuple[str, ...],
+    rerun: tuple[str, ...],
+    env: Mapping[str, str],
+) -> Request:
+    """What a person asked for, with the plan and tools as they are now; `text` is the manifest as given."""
+    return Request(
+        plan=compose(manifest, run).plan,
+        cluster=manifest.cluster,
+        tools=find_toolchain(manifest.cluster, hosts=read_hosts(manifest.cluster), env=env),
+        manifest_text=text,
+        resolved_text=dump(manifest),
+        manifest_dir=manifest_dir,
+        overrides=overrides,
+        rerun=rerun,
+        env=dict(env),
+    )
 
 
 def _commands(
-    plan: Plan, cluster: Cluster, *, history: History, env: Mapping[str, str]
-) -> tuple[dict[str, tuple[Command, ...]], tuple[str, ...]]:
-    """The commands of each step, and why those of some cannot be told, or are told without the hosts."""
-    problems: dict[str, None] = {}
+    plan: Plan, cluster: Cluster, *, history: History, tools: Toolchain, problems: dict[str, None]
+) -> dict[str, tuple[Command, ...]]:
+    """The commands of each step; why those of some cannot be told is added to `problems`."""
     commands = {}
-    hosts: tuple[Host, ...] = ()
-    try:
-        hosts = read_hosts(cluster)
-    except ConfigError as fault:
-        problems[str(fault)] = None
-    tools = find_toolchain(cluster, hosts=hosts, env=env)
     for step in plan.steps:
         attempt = _next_attempt(step.stage, history.step(step.name).attempts + 1)
         try:
@@ -78,9 +109,26 @@ def _commands(
             )
         except ConfigError as fault:
             problems[str(fault)] = None
-    return commands, tuple(problems)
+    return commands
 
 
 def _next_attempt(stage: str, number: int) -> Attempt:
     """An attempt to show: the nonce and port of a real one are chosen when it starts."""
     return Attempt(number=number, nonce=f"{stage}-{number}", port=29400)
+
+
+def _readings(plan: Plan, cluster: Cluster, *, tools: Toolchain) -> dict[str, Reading]:
+    """How much each training step reads, as far as the run directory tells."""
+    readings = {}
+    for step in plan.steps:
+        if isinstance(step.config, TrainConfig):
+            summaries = [
+                read_document(StepDir(Path(dataset.store_dir)).summary)
+                for dataset in step.config.data.datasets
+            ]
+            account = read_document(StepDir(Path(step.folder)).data_record)
+            ranks = world_size(step, cluster=cluster, tools=tools)
+            found = reading_of(step.config, account=account, summaries=summaries, ranks=ranks)
+            if found is not None:
+                readings[step.name] = found
+    return readings

@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.history import fold
+from runner.journal import read
 from runner.manifest.faults import printable
-from runner.report import beside_the_bar, duration, failure_text, progress_text, result_text
+from runner.observe import observe, read_document
+from runner.report import (
+    beside_the_bar,
+    duration,
+    failure_text,
+    progress_text,
+    report_lines,
+    result_text,
+    summary_text,
+)
 from runner.rundir import StepDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import Console
     from rich.progress import Progress
@@ -124,6 +136,29 @@ class BarListener(PlainListener):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+@contextmanager
+def listening(run: RunDir, say: Callable[[str], None], *, is_terminal: bool) -> Iterator[PlainListener]:
+    """A progress bar on a terminal, plain lines otherwise."""
+    if not is_terminal:
+        yield PlainListener(run, say)
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow
+
+    bar = BarListener(run, Console())
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def closing_text(run: RunDir) -> str:
+    """How a run stands at its end: a table of its steps, what each found out, where everything is."""
+    history = fold(read(run.events))
+    done = [step for step in history.steps if history.step(step["name"]).state == "done"]
+    notes = {step["name"]: report_lines(read_document(run.step(step["output_dir"]).result)) for step in done}
+    return summary_text(observe(run), history, run=run, notes=notes)
 
 
 def _new_bar(console: Console) -> Progress:

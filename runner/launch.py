@@ -96,7 +96,7 @@ def launch(
     Raises ConfigError for a launcher that is not there and for more hosts than the hostfile has.
     """
     start = _start(step, run=run, cluster=cluster, tools=tools, attempt=attempt)
-    if not step.launched or cluster.launcher == "local":
+    if not _is_launched(step, cluster, tools):
         return (Command(argv=(tools.python, "-m", *start.module), env=start.env),)
     if cluster.launcher == "torchrun":
         hosts = _hosts_used(cluster, tools)
@@ -147,16 +147,27 @@ def local_ranks(cluster: Cluster, tools: Toolchain) -> int:
 
 def world_size(step: Step, *, cluster: Cluster, tools: Toolchain) -> int | None:
     """Ranks that must all end well; None when torchrun itself decides how many hosts take part."""
-    if not step.launched or cluster.launcher == "local":
+    if not _is_launched(step, cluster, tools):
         return 1
     fewest, most = _node_range(cluster, tools)
-    return fewest * local_ranks(cluster, tools) if fewest == most else None
+    return fewest * _ranks_on_host(step, cluster, tools) if fewest == most else None
+
+
+def _is_launched(step: Step, cluster: Cluster, tools: Toolchain) -> bool:
+    """Whether the launcher starts a step; one that is only spread over hosts needs more than one of them."""
+    if cluster.launcher == "local":
+        return False
+    return step.launched or (step.one_per_host and _node_range(cluster, tools)[1] > 1)
+
+
+def _ranks_on_host(step: Step, cluster: Cluster, tools: Toolchain) -> int:
+    return local_ranks(cluster, tools) if step.launched else 1
 
 
 def _start(step: Step, *, run: Path, cluster: Cluster, tools: Toolchain, attempt: Attempt) -> _Start:
     home = StepDir(Path(step.folder))
     log_dir = home.logs(attempt.number)
-    ranks = local_ranks(cluster, tools) if step.launched else 1
+    ranks = _ranks_on_host(step, cluster, tools)
     env = {
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # else a file of the working folder can shadow a module of Python

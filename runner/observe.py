@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from onerec.errors import ConfigError
 from runner.history import History, fold
 from runner.journal import read
 from runner.lock import age_seconds
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from runner.rundir import RunDir, StepDir
 
 TAIL_BYTES = 1 << 16
+POLL_SECONDS = 0.1
 LEASE_SECONDS = 60.0
 """A runner on another host counts as gone when it has not renewed its lock for so long."""
 
@@ -33,6 +36,15 @@ def observe(run: RunDir) -> RunStatus:
 def is_running(run: RunDir) -> bool:
     """Whether a runner works on the run now."""
     return is_owner_alive(run, fold(read(run.events)))
+
+
+def wait_for_end(run: RunDir, *, timeout_seconds: float) -> None:
+    """Return once nothing works on the run; raises ConfigError when that takes too long."""
+    deadline = time.monotonic() + timeout_seconds
+    while is_running(run):
+        if time.monotonic() > deadline:
+            raise ConfigError(f"{run.path} still runs after {timeout_seconds:g} s; see runner status")
+        time.sleep(POLL_SECONDS)
 
 
 def is_owner_alive(run: RunDir, history: History) -> bool:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from onerec.config import ConvertConfig, ModelTest, TestModelConfig, dump_config
+from onerec.config import ConvertConfig, ModelTest, ShardConfig, StepConfig, TestModelConfig, dump_config
 from onerec.errors import ConfigError
 from runner.launch import is_scrubbed
 from runner.manifest import restore
@@ -21,7 +21,7 @@ from runner.rundir import StepDir
 from runner.toolchain import passed_on
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runner.rundir import RunDir
     from runner.steps import Step
@@ -42,7 +42,7 @@ def convert(
     assert isinstance(template, ConvertConfig)
     records = home.conversion(step)
     changed = {"step": step, "dtype": dtype, "link": None, "output_dir": str(records.path)}
-    code = _run_program(template.model_copy(update=changed), records, env=env)
+    code = run_program(template.model_copy(update=changed), records, env=env)
     return code, home.converted_checkpoint(step, dtype)
 
 
@@ -55,8 +55,27 @@ def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, 
     with tempfile.TemporaryDirectory(prefix="runner-test-model-") as folder:
         home = StepDir(Path(folder))
         config = TestModelConfig(output_dir=folder, model_dir=str(model_dir.resolve()), test=ModelTest())
-        code = _run_program(config, home, env=env, shows_output=False)
+        code = run_program(config, home, env=env, shows_output=False)
         return code, read_document(home.path / "test_report.json")
+
+
+def shard(
+    sources: Sequence[str],
+    *,
+    output: Path,
+    rows_per_file: int,
+    max_reject_fraction: float,
+    env: Mapping[str, str],
+) -> int:
+    """Merge and split parquet trees into a new folder; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="runner-shard-") as folder:
+        config = ShardConfig(
+            output_dir=str(output.absolute()),
+            sources=tuple(sources),
+            rows_per_file=rows_per_file,
+            max_reject_fraction=max_reject_fraction,
+        )
+        return run_program(config, StepDir(Path(folder)), env=env)
 
 
 def _conversions(run: RunDir) -> dict[str, Step]:
@@ -79,13 +98,10 @@ def _stage_with(step: int, *, run: RunDir, stages: list[str], stage: str | None)
     raise ConfigError(f"no checkpoint of step {step} in {run.path}; complete checkpoints are {there}")
 
 
-def _run_program(
-    config: ConvertConfig | TestModelConfig,
-    home: StepDir,
-    *,
-    env: Mapping[str, str],
-    shows_output: bool = True,
+def run_program(
+    config: StepConfig, home: StepDir, *, env: Mapping[str, str], shows_output: bool = True
 ) -> int:
+    """Run one program of the trainer to its end, here and alone; its complaints are seen as they come."""
     home.path.mkdir(parents=True, exist_ok=True)
     home.config.write_text(dump_config(config), encoding="utf-8")
     inherited = {name: value for name, value in env.items() if not is_scrubbed(name)}

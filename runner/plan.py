@@ -211,7 +211,13 @@ class _Planner:
         )
         reads = (Read("tokenizer_dir", model.tokenizer_dir, model.tokenizer_step), *made)
         self._add(
-            f"prepare:{name}", stage=stage, home=home, config=config, reads=reads, outputs=[home.summary]
+            f"prepare:{name}",
+            stage=stage,
+            home=home,
+            config=config,
+            reads=reads,
+            outputs=[home.summary],
+            one_per_host=True,
         )
 
     def _order(self, stage: TrainStage, *, seed: int) -> DataOrder:
@@ -286,6 +292,7 @@ class _Planner:
         reads: tuple[Read, ...],
         outputs: list[Path],
         launched: bool = False,
+        one_per_host: bool = False,
     ) -> None:
         ingredients = find_ingredients(config, reads, made=self.steps, identities=self.identities)
         step = Step(
@@ -297,6 +304,7 @@ class _Planner:
             reads=reads,
             outputs=tuple(str(output) for output in outputs),
             launched=launched,
+            one_per_host=one_per_host,
             ingredients=ingredients,
             fingerprint=fingerprint(ingredients),
         )

@@ -6,7 +6,7 @@ The JSON is a surface that scripts rely on: keys are added, never renamed.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.report import size
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runner.decide import Decision
     from runner.identity import Files
     from runner.launch import Command
+    from runner.reading import Reading
     from runner.steps import Plan, Read, Step
 
 VERBS = {"skip": "", "start": "to run, ", "continue": "to go on, ", "drift": "DRIFTED, "}
@@ -34,6 +35,8 @@ class PlanView:
     """Why some cannot be told."""
     outside: Mapping[str, Files]
     """What stands at each place outside the run."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """How much each training step reads, where its data is prepared."""
 
 
 def plan_document(view: PlanView) -> dict[str, object]:
@@ -54,6 +57,7 @@ def plan_text(view: PlanView) -> str:
         lines.append(f"{number:2d}. {step.name} ({step.kind}): {VERBS[decision.action]}{decision.reason}")
         lines += [f"      reads   {_read_text(read, view)}" for read in step.reads]
         lines += [f"      writes  {output}" for output in step.outputs]
+        lines += [f"      trains  {view.readings[step.name]}"] if step.name in view.readings else []
         lines += [f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())]
     if view.problems:
         lines += ["", "about the commands:", *(f"  {problem}" for problem in view.problems)]
@@ -78,6 +82,7 @@ def _step_document(decision: Decision, view: PlanView) -> dict[str, object]:
         "commands": None
         if commands is None
         else [{"argv": list(command.argv), "env": dict(command.env)} for command in commands],
+        "reading": view.readings[step.name].to_json() if step.name in view.readings else None,
         "config": _config(step),
     }
 

@@ -19,7 +19,7 @@ def status_text(status: RunStatus) -> str:
     """A table of the steps, and under it why a step is not well."""
     rows = [HEADINGS, *(_row(stage) for stage in status["stages"])]
     reasons = [f"{stage['name']}: {stage['reason']}" for stage in status["stages"] if stage["reason"]]
-    return "\n".join([f"run {status['run']}: {status['state']}", "", *_table(rows), *_block(reasons)])
+    return "\n".join([f"run {status['run']}: {status['state']}", "", *table(rows), *_block(reasons)])
 
 
 def summary_text(
@@ -33,7 +33,7 @@ def summary_text(
         time = duration(seconds) if seconds else ""
         rows.append((stage["name"], stage["state"], time, steps, decimals(stage["loss"])))
     told = [f"{name}: {line}" for name, lines in notes.items() for line in lines]
-    return "\n".join(["", *_table(rows), *_block(told), "", *_places(status, run)])
+    return "\n".join(["", *table(rows), *_block(told), "", *_places(status, run)])
 
 
 def failure_text(
@@ -92,6 +92,12 @@ def result_text(result: Mapping[str, object]) -> str:
     return ", ".join(parts)
 
 
+def report_lines(result: object) -> list[str]:
+    """The lines that a step's result has for people."""
+    told = result.get("report") if isinstance(result, dict) else None
+    return [str(line) for line in told] if isinstance(told, list) else []
+
+
 def duration(seconds: float) -> str:
     """`0.4s`, `12s`, `3m05s`, `2h10m`, `3d04h`."""
     if seconds < 10:
@@ -113,6 +119,11 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def decimals(number: float | None) -> str:
@@ -140,7 +151,7 @@ def _count(number: int | None) -> str:
     return "?" if number is None else str(number)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns two spaces apart; columns that only have a heading are left out."""
     kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in kept]

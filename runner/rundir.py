@@ -77,9 +77,24 @@ class StepDir:
         return self.path / "log"
 
     @property
+    def data_record(self) -> Path:
+        """What a training stage reads, as planned when it began."""
+        return self.path / "data.json"
+
+    @property
     def summary(self) -> Path:
         """Counts of a prepared dataset."""
         return self.path / "summary.json"
+
+    @property
+    def preview(self) -> Path:
+        """Samples of a dataset as they are trained."""
+        return self.path / "preview.json"
+
+    @property
+    def inspection(self) -> Path:
+        """What footers and some rows of a dataset tell."""
+        return self.path / "inspection.json"
 
     @property
     def rows(self) -> StepDir:

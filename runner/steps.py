@@ -46,9 +46,11 @@ class Step:
     outputs: tuple[str, ...]
     """Files and folders that are there once it is done."""
     launched: bool
-    """Whether the cluster's launcher starts it; otherwise it is one process here."""
+    """Whether the cluster's launcher starts it on every rank; otherwise it is one process here."""
     ingredients: Ingredients
     fingerprint: str
+    one_per_host: bool = False
+    """Whether it is one process on every host where there are several, which the launcher starts."""
 
     @property
     def output_dir(self) -> str:

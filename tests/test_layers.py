@@ -14,6 +14,9 @@ ABOVE_DATA_AND_MODEL = {
     "onerec.convert",
     "onerec.test_model",
     "onerec.evaluate",
+    "onerec.expanded_tokenizer",
+    "onerec.inspect_data",
+    "onerec.preview",
     "onerec.__main__",
 }
 NO_TORCH = {"onerec.config", "onerec.errors", "onerec.progress", "onerec.vocab"}

@@ -126,6 +126,7 @@ def train_config(folder: Path, output_dir: Path, **changes) -> dict:
         "compute": {"enable_gradient_checkpointing": False},
         "checkpoint": {"save_checkpoint_per_step": 3, "keep_checkpoints": 9},
         "monitor": {"logging_per_step": 1},
+        "validating": {},
         "duration": {"packs_per_step": 2},
     }
     for section, values in changes.items():

@@ -71,7 +71,8 @@ def write_rows(rows: Iterable[Row], folder: Path) -> Counter[str]:
         for number, batch in enumerate(_batches(iter(rows))):
             counts.update(row.source for row in batch)
             parts.append(written / f"part-{number:05d}.parquet")
-            pq.write_table(pa.Table.from_pylist([row.cells() for row in batch], schema=SCHEMA), parts[-1])
+            table = pa.Table.from_pylist([row.cells() for row in batch], schema=SCHEMA)
+            pq.write_table(table, parts[-1], write_page_checksum=True)
         names = [f"part-{number:05d}-of-{len(parts):05d}.parquet" for number in range(len(parts))]
         for part, name in zip(parts, names, strict=True):
             part.rename(written / name)

@@ -82,6 +82,8 @@ class PreviewConfig(Section):
     """Gets preview.json."""
     store_dir: str | None = None
     """The prepared store, once there is one: then the samples are the first that are trained."""
+    order: DataOrder | None = None
+    """How the first stage that reads the store orders it; given with store_dir alone."""
     tokenizer_dir: str
     """Hugging Face folder whose tokenizer and chat template are used; expanded in memory where it is not."""
     sources: tuple[str, ...]

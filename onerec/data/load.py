@@ -6,29 +6,32 @@ on is immediate. Nothing is written but the plans, which are the same whoever wr
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import Dataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from onerec.config import DataOrder
-from onerec.data.batch import FILLER, Pack, PackArrays, pack_arrays, pack_of
-from onerec.data.plan import EpochPlan, PlanKey, open_plan, plan_paths
-from onerec.data.store import Store
+from onerec.data.account import account_of
+from onerec.data.batch import Pack, PackArrays, pack_of
+from onerec.data.plan import open_plan
+from onerec.data.pool import FileFacts, Pool, difference_of_files
+from onerec.data.reader import PackReader, Slots, check_pad_to, epoch_starts
+from onerec.data.selection import Planned, Selection, digest, plan_training
 from onerec.data.workers import begin_worker, worker_context
-from onerec.errors import ConfigError, DriftError
+from onerec.errors import DriftError
 
-__all__ = ["Pack", "PackLoader", "PackReader", "Slots", "StepPacks"]
+__all__ = ["Pack", "PackLoader", "PackReader", "Slots", "StepPacks", "difference_of_files"]
 
 PREFETCHED_PACKS = 2
 NO_SNAPSHOTS = 1 << 62
 """The loader's own position is the state; torchdata's would depend on the number of workers."""
+LONGEST_TEXT = 1000
+"""Characters of a mixture that a state holds."""
 
 
 @dataclass(frozen=True)
@@ -38,86 +41,29 @@ class StepPacks:
     packs: tuple[Pack, ...]
 
 
-@dataclass(frozen=True)
-class Slots:
-    """Which packs a rank reads: its share of every step from `start` on, fillers where a step has no more."""
-
-    start: int
-    total: int
-    packs_per_step: int
-    rank: int
-    world_size: int
-
-    @property
-    def packs_per_rank(self) -> int:
-        """Packs of one rank in one step, fillers included."""
-        return -(-self.packs_per_step // self.world_size)
-
-    def __len__(self) -> int:
-        return -(-(self.total - self.start) // self.packs_per_step) * self.packs_per_rank
-
-    def __iter__(self) -> Iterator[int]:
-        for first in range(self.start, self.total, self.packs_per_step):
-            end = min(first + self.packs_per_step, self.total)
-            for micro in range(self.packs_per_rank):
-                number = first + micro * self.world_size + self.rank
-                yield number if number < end else FILLER
-
-
-class PackReader(Dataset[PackArrays]):
-    """Packs by their number in the run; each process maps store and plans when it reads its first pack."""
-
-    def __init__(self, store_dir: str, plans: tuple[Path, ...], pad_to: int | None) -> None:
-        self._store_dir, self._plan_paths, self._pad_to = store_dir, plans, pad_to
-        self._opened: tuple[Store, list[EpochPlan], list[int]] | None = None
-
-    def __getitem__(self, number: int) -> PackArrays:
-        store, plans, starts = self._open()
-        samples = []
-        if number != FILLER:
-            epoch = int(np.searchsorted(starts, number, side="right")) - 1
-            samples = [store.sample(int(one)) for one in plans[epoch].pack(number - starts[epoch])]
-        return pack_arrays(samples, pack=number, pad_id=store.pad_id, pad_to=self._pad_to)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
-
-    def _open(self) -> tuple[Store, list[EpochPlan], list[int]]:
-        if self._opened is None:
-            plans = [open_plan(path) for path in self._plan_paths]
-            self._opened = (Store(self._store_dir), plans, epoch_starts([len(plan) for plan in plans]))
-        return self._opened
-
-
-def epoch_starts(counts: list[int]) -> list[int]:
-    """Number of the first pack of each epoch, given the packs of each."""
-    return [sum(counts[:epoch]) for epoch in range(len(counts))]
-
-
 class PackLoader:
     """Iterates over the StepPacks of one rank, from the beginning or from where a state says.
 
     `packs_per_step` packs over all ranks make a step. With `pad_to`, packs are padded to that many tokens.
-    Raises DataError when the store is missing, ConfigError when a sample is longer than a pack.
+    Raises DataError when a store is missing or the stores do not go together, ConfigError when a sample is
+    longer than a pack, when nothing is left to train on, and for a mixture that does not fit the data.
     """
 
     def __init__(
         self, data: DataOrder, *, rank: int, world_size: int, packs_per_step: int, pad_to: int | None
     ) -> None:
-        store = Store(data.datasets[0].store_dir)
-        _check_lengths(store, data, pad_to)
-        key = PlanKey(store.fingerprint, data.shuffle_seed, data.max_length, data.local_shuffle_buffer_size)
-        plans = plan_paths(store.paths.plans, store.lengths, key, data.num_epochs)
-        self._key, self._samples = key, len(store)
-        self._counts = [len(open_plan(path)) for path in plans]
+        check_pad_to(data, pad_to)
+        pool = Pool(data.datasets)
+        self._data, self._planned = data, plan_training(pool, data)
+        self._counts = [len(open_plan(path)) for path in self._planned.paths]
         self._starts = epoch_starts(self._counts)
-        self._reader = PackReader(data.datasets[0].store_dir, plans, pad_to)
+        self._reader = PackReader(data.datasets, self._planned.paths, pad_to)
         self._rank, self._world_size, self._packs_per_step = rank, world_size, packs_per_step
-        self._workers = data.num_workers
         self._context = worker_context("onerec.data.load") if data.num_workers else None
+        self._identity = _identity(self._planned, Selection(pool, data))
         self._next = 0
-        self.sources = store.sources
-        self.fingerprint = key.digest
+        self.sources = pool.sources
+        self.fingerprint = self._planned.key.digest
         self.total_packs = sum(self._counts)
         self.total_steps = -(-self.total_packs // packs_per_step)
 
@@ -129,16 +75,24 @@ class PackLoader:
             self._next = min(self._next + self._packs_per_step, self.total_packs)
             yield StepPacks(packs)
 
+    def account(self) -> dict[str, Any]:
+        """What all epochs will read, exactly, as JSON values: see `account_of`."""
+        return account_of(self._planned, self._data, packs_per_step=self._packs_per_step)
+
+    def files(self) -> list[FileFacts]:
+        """Every input file as [dataset, name, bytes, digest of its footer], to be kept with a checkpoint."""
+        return self._planned.pool.files()
+
     def state_dict(self) -> dict[str, Any]:
         """The position after the steps that were yielded: JSON, independent of ranks and workers."""
         epoch = max((e for e, start in enumerate(self._starts) if start <= self._next), default=0)
-        return {**self._identity(), "epoch": epoch, "next_pack": self._next - self._starts[epoch]}
+        return {**self._identity, "epoch": epoch, "next_pack": self._next - self._starts[epoch]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a position, before iter(); raises DriftError for a position in other packs."""
         differences = [
             f"{name} is {value}, not {state.get(name)}"
-            for name, value in self._identity().items()
+            for name, value in self._identity.items()
             if state.get(name) != value
         ]
         if differences:
@@ -153,31 +107,46 @@ class PackLoader:
             )
         self._next = self._starts[epoch] + number
 
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "fingerprint": self.fingerprint,
-            "data": self._key.fingerprint,
-            "samples": self._samples,
-            "seed": self._key.seed,
-            "max_length": self._key.max_length,
-            "local_shuffle_buffer_size": self._key.local_shuffle_buffer_size,
-        }
-
     def _engine(self, slots: Slots) -> StatefulDataLoader[PackArrays]:
+        workers = self._data.num_workers
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*set_vital", category=UserWarning)  # by torchdata
             return StatefulDataLoader(
                 self._reader,
                 batch_size=None,
                 sampler=slots,
-                num_workers=self._workers,
+                num_workers=workers,
                 collate_fn=_as_it_is,
                 worker_init_fn=_begin,
                 multiprocessing_context=self._context,
-                prefetch_factor=PREFETCHED_PACKS if self._workers else None,
+                prefetch_factor=PREFETCHED_PACKS if workers else None,
                 generator=torch.Generator(),  # or it would draw from the trainer's
                 snapshot_every_n_steps=NO_SNAPSHOTS,
             )
+
+
+def _identity(planned: Planned, selection: Selection) -> dict[str, Any]:
+    """What a position belongs to, as JSON values of bounded size that tell a person what is different."""
+    key = planned.key
+    return {
+        "fingerprint": key.digest,
+        "data": key.fingerprint,
+        "samples": len(planned.pool),
+        "seed": key.seed,
+        "max_length": key.max_length,
+        "local_shuffle_buffer_size": key.local_shuffle_buffer_size,
+        "group_tokens": key.group_tokens,
+        "mixture": _brief(selection.mixture_facts),
+        "validation": _brief(selection.validation_facts),
+    }
+
+
+def _brief(document: dict[str, Any] | None) -> str | None:
+    """JSON text, cut so that a state stays small however many sources are named."""
+    if document is None:
+        return None
+    text = json.dumps(document, sort_keys=True)
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}... ({digest(document)})"
 
 
 def _as_it_is(arrays: PackArrays) -> PackArrays:
@@ -186,14 +155,3 @@ def _as_it_is(arrays: PackArrays) -> PackArrays:
 
 def _begin(_worker: int) -> None:
     begin_worker()
-
-
-def _check_lengths(store: Store, data: DataOrder, pad_to: int | None) -> None:
-    longest = int(store.lengths.max())
-    if longest > data.max_length:
-        raise ConfigError(
-            f"{data.datasets[0].store_dir}: its longest sample has {longest} tokens, max_length is {data.max_length}; "
-            "raise max_length, or lower max_sample_length and prepare again"
-        )
-    if pad_to is not None and pad_to < data.max_length:
-        raise ConfigError(f"pad_to {pad_to} is below max_length {data.max_length}; packs would not fit")

@@ -1,37 +1,41 @@
 """Turn a row into token ids and the spans that are trained, with the model's own chat template and tokenizer.
 
-The template is run as it is, never imitated, and ids are those of the Hugging Face tokenizer on the rendered
-text: a row that spells a special token gets that token, as it would there. It opens and closes no turn by it,
-though: turns are found in the template's own characters alone, never by searching a row's text or ids.
+Ids are those of the Hugging Face tokenizer on the rendered text: a row that spells a special token gets that
+token, as it would there. Spans come from where the text was put together, never from searching ids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
 
-from jinja2 import TemplateError
+import numpy as np
 from tokenizers import Encoding
 
+from onerec.data.chat import ChatTemplate, Messages, Span
+from onerec.data.encode import Encoder, why_not
+from onerec.data.label import Int32Array
 from onerec.data.think import with_think_pattern
-from onerec.data.tokenizer import DOCUMENT_END, TURN_END, TURN_START, load_tokenizer, pad_id_of, token_id
-from onerec.data.validate import Message, Row, RowError
-from onerec.errors import ConfigError
-
-HEADER = f"{TURN_START}assistant\n"
-MARK, DISGUISE = "|", "¦"
-"""Every turn marker has a MARK in it; with its marks disguised, a row's text can spell none."""
-
-Span = tuple[int, int]
+from onerec.data.tokenizer import DOCUMENT_END, TURN_END, load_tokenizer, pad_id_of, token_id
+from onerec.data.validate import Row, RowError
+from onerec.data.words import can_be_cut
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rendered:
     """Token ids of one sample, its document end included, and the trained spans [start, end) of them."""
 
-    input_ids: list[int]
+    input_ids: Int32Array
     spans: list[Span]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rendered):
+            return NotImplemented
+        return self.spans == other.spans and np.array_equal(self.input_ids, other.input_ids)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,35 @@ class Script:
     spans: tuple[Span, ...] | None
     trains_document_end: bool
 
+    def borders(self) -> list[int]:
+        """Where its text begins, where each span begins and ends, where the text ends."""
+        return [0, *chain.from_iterable(self.spans or ()), len(self.text)]
+
+    def can_be_cut(self) -> bool:
+        """Whether encoding its parts between borders one by one gives the ids of the whole.
+
+        A span ends after a token that is found whatever follows it.
+        """
+        return all(can_be_cut(self.text, start) for start, _ in self.spans or ())
+
 
 class Renderer:
-    """Renders rows for one tokenizer folder; raises ConfigError when its tokenizer is unusable."""
+    """Renders rows for one tokenizer folder; raises ConfigError when its tokenizer is unusable.
+
+    `slow_because` tells why every text of this tokenizer goes through it as a whole, None when none has to.
+    """
 
     def __init__(
         self, tokenizer_dir: str | Path, *, only_assistant_loss: bool = True, add_think_pattern: bool = False
     ) -> None:
         self.tokenizer = load_tokenizer(Path(tokenizer_dir))
         self.document_end_id = token_id(self.tokenizer, DOCUMENT_END)
+        self._document_end = np.array([self.document_end_id], np.int32)
         self.pad_id = pad_id_of(self.tokenizer)
-        self._folder = tokenizer_dir
+        self._backend = self.tokenizer.backend_tokenizer
+        self.slow_because = why_not(self._backend, must_find=TURN_END)
+        self._encoder = None if self.slow_because else Encoder(self._backend)
+        self._template = ChatTemplate(self.tokenizer, tokenizer_dir)
         self._only_assistant_loss = only_assistant_loss
         self._add_think_pattern = add_think_pattern
 
@@ -65,93 +87,82 @@ class Renderer:
 
     def render_many(self, rows: Sequence[Row]) -> list[Rendered | RowError]:
         """The same for many rows, tokenised together; a row that cannot be trained on gives its RowError."""
-        scripts = [self._script_or_error(row) for row in rows]
-        texts = [script.text for script in scripts if isinstance(script, Script)]
-        encodings = iter(self.tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False))
-        return [
-            script if isinstance(script, RowError) else self._assemble(script, next(encodings))
-            for script in scripts
-        ]
+        results = self._scripts_of(rows)
+        scripts = [script for script in results if isinstance(script, Script)]
+        rendered = iter(self.render_scripts(scripts))
+        return [next(rendered) if isinstance(result, Script) else result for result in results]
 
     def script_of(self, row: Row) -> Script:
         """Text of one row and the characters of it that are trained; raises RowError."""
-        if row.messages is None:
-            return Script("".join(row.segments or ()), spans=None, trains_document_end=True)
-        messages = with_think_pattern(row.messages) if self._add_think_pattern else row.messages
-        text = self.chat_text(messages)
-        if not self._only_assistant_loss:
-            return Script(text, spans=None, trains_document_end=False)
-        return Script(text, spans=self._trained_turns(messages, text), trains_document_end=False)
+        [script] = self._scripts_of([row])
+        if isinstance(script, RowError):
+            raise script
+        return script
 
-    def chat_text(self, messages: Sequence[Message]) -> str:
+    def chat_text(self, messages: Messages) -> str:
         """A conversation as the model's chat template writes it; raises RowError when it refuses."""
-        if self.tokenizer.chat_template is None:
-            raise ConfigError(f"{self._folder}: the tokenizer has no chat template; chat rows need one")
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
-        except TemplateError as fault:
-            raise RowError("the chat template refuses the messages", str(fault)) from fault
+        return self._template.text_of(messages)
 
-    def _script_or_error(self, row: Row) -> Script | RowError:
+    def render_scripts(self, scripts: Sequence[Script]) -> list[Rendered | RowError]:
+        """Ids and spans of texts; a text that trains nothing gives a RowError."""
+        parts = [self._parts_of(script) for script in scripts]
+        whole = [script.text for script, some in zip(scripts, parts, strict=True) if not some]
+        encodings = iter(self._backend.encode_batch(whole, add_special_tokens=False))
+        encoded = iter(self._encoder.encode_many(list(chain.from_iterable(parts))) if self._encoder else ())
+        return [
+            self._from_parts(script, list(islice(encoded, len(some))))
+            if some
+            else self._from_encoding(script, next(encodings))
+            for script, some in zip(scripts, parts, strict=True)
+        ]
+
+    def _scripts_of(self, rows: Sequence[Row]) -> list[Script | RowError]:
+        chats = [self._turns_of(row) for row in rows if row.messages is not None]
+        texts = iter(zip(self._template.texts_of(chats), chats, strict=True))
+        return [
+            self._text_script(row) if row.messages is None else self._chat_script(*next(texts))
+            for row in rows
+        ]
+
+    def _text_script(self, row: Row) -> Script:
+        return Script("".join(row.segments or ()), spans=None, trains_document_end=True)
+
+    def _turns_of(self, row: Row) -> Messages:
+        messages = row.messages or ()
+        return with_think_pattern(messages) if self._add_think_pattern else messages
+
+    def _chat_script(self, text: str | RowError, chat: Messages) -> Script | RowError:
+        if isinstance(text, RowError):
+            return text
         try:
-            return self.script_of(row)
+            spans = self._template.turns_in(text, chat) if self._only_assistant_loss else None
         except RowError as fault:
             return fault
+        return Script(text, spans=spans, trains_document_end=False)
 
-    def _trained_turns(self, messages: Sequence[Message], text: str) -> tuple[Span, ...]:
-        """Characters of the assistant turns, found in a copy of the text that only the template can mark."""
-        plain = text
-        if any(may_spell_marker(message.content) for message in messages):
-            plain = self.chat_text(
-                [Message(message.role, disguised(message.content)) for message in messages]
-            )
-            if disguised(plain) != disguised(text):
-                raise RowError(
-                    "the chat template reads the characters of its own markers out of the text", text
-                )
-        spans = turns_of(plain)
-        if len(spans) != sum(message.role == "assistant" for message in messages):
-            raise RowError("the chat template does not show every assistant turn", text)
-        return spans
+    def _parts_of(self, script: Script) -> list[str]:
+        """Its text, cut at its borders; nothing where that might change the ids."""
+        if self._encoder is None or not script.can_be_cut():
+            return []
+        return [script.text[start:end] for start, end in pairwise(script.borders())]
 
-    def _assemble(self, script: Script, encoding: Encoding) -> Rendered | RowError:
-        ids = [*encoding.ids, self.document_end_id]
+    def _from_parts(self, script: Script, parts: Sequence[Int32Array]) -> Rendered | RowError:
+        borders = list(accumulate(map(len, parts)))  # without that at the beginning of the text
+        spans = list(zip(borders[:-1:2], borders[1:-1:2], strict=True))
+        return self._rendered(script, np.concatenate([*parts, self._document_end]), spans)
+
+    def _from_encoding(self, script: Script, encoding: Encoding) -> Rendered | RowError:
+        size = len(script.text)
+        spans = [token_span(encoding, span, characters=size) for span in script.spans or ()]
+        return self._rendered(script, np.array([*encoding.ids, self.document_end_id], np.int32), spans)
+
+    def _rendered(self, script: Script, ids: Int32Array, spans: list[Span]) -> Rendered | RowError:
         if script.spans is None:
             spans = [(1, len(ids) if script.trains_document_end else len(ids) - 1)]
-        else:
-            spans = [token_span(encoding, span, characters=len(script.text)) for span in script.spans]
         spans = [(start, end) for start, end in spans if start < end]
         if len(ids) == 1 or not spans:
             return RowError("nothing in it is trained", script.text)
         return Rendered(input_ids=ids, spans=spans)
-
-
-def may_spell_marker(text: str) -> bool:
-    """Whether text could look like a turn marker once it is rendered."""
-    return "<|im_" in text
-
-
-def disguised(text: str) -> str:
-    """Text of the same length that can spell no turn marker."""
-    return text.replace(MARK, DISGUISE)
-
-
-def turns_of(text: str) -> tuple[Span, ...]:
-    """Character spans after each assistant header up to and including its end marker.
-
-    Every marker in `text` must be the template's; raises RowError when a turn has no end.
-    """
-    spans: list[Span] = []
-    at = text.find(HEADER)
-    while at >= 0:
-        start = at + len(HEADER)
-        end = text.find(TURN_END, start) + len(TURN_END)
-        if end < start:
-            raise RowError("the chat template does not end an assistant turn", text[at:])
-        spans.append((start, end))
-        at = text.find(HEADER, end)
-    return tuple(spans)
 
 
 def token_span(encoding: Encoding, span: Span, *, characters: int) -> Span:

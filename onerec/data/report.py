@@ -23,6 +23,16 @@ class Options:
     itemic_ids: tuple[int, int]
     """First and last itemic id."""
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Options:
+        """The options of a JSON document that holds their fields."""
+        first, last = document["itemic_ids"]
+        return cls(**{**document, "itemic_ids": (first, last)})
+
+    def drops(self, *, is_chat: bool) -> bool:
+        """Whether a row that is too long is left out; otherwise it is split, or an error."""
+        return self.overlong == "drop" or (self.overlong == "split" and is_chat)
+
 
 @dataclass
 class SourceReport:

@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit, urlunsplit
+from pathlib import PurePosixPath
+from typing import TypeVar
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
+from onerec.data.filesystem import info_of, is_missing, is_url, open_filesystem, place_of, shown
+from onerec.data.retry import PATIENCE, Patience, first_line, persist
 from onerec.errors import DataError
+from onerec.progress import say
 
+__all__ = ["DataFile", "find_files", "glob_expression", "is_url", "locations_of", "open_filesystem", "shown"]
+
+MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 FOOTER_TAIL_BYTES = 8
-MAGIC = b"PAR1"
+TAIL_BYTES = 1 << 16
+"""Read at once from the end of a file; a longer footer takes a second read."""
 LISTING_THREADS = 16
+NAMED_TWICE_SHOWN = 3
 _GLOB = re.compile(r"[*?\[]")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -36,11 +48,13 @@ class DataFile:
     """Time of the last change in nanoseconds, 0 where the file system does not tell."""
     footer: str
     """SHA-256 of the parquet footer: row counts, sizes and statistics of every column chunk."""
+    named: int = 1
+    """How often the sources name the file; it is read once."""
 
     @property
     def name(self) -> str:
         """File name without its folder."""
-        return PurePosixPath(self.location).name
+        return PurePosixPath(place_of(self.location).path).name
 
     @property
     def content(self) -> list[object]:
@@ -49,92 +63,125 @@ class DataFile:
 
     @property
     def identity(self) -> list[object]:
-        """What changes when the file is replaced in place."""
-        return [self.location, self.modified_ns, *self.content]
+        """What changes when the file is replaced in place; access keys in a URL are no part of it."""
+        return [shown(self.location), self.modified_ns, *self.content]
 
 
-def find_files(sources: Iterable[str]) -> tuple[DataFile, ...]:
-    """Files of all sources, each once, sorted; raises DataError for what is missing or no parquet."""
-    locations = sorted({location for source in sources for location in locations_of(source)})
-    if not locations:
+@dataclass(frozen=True)
+class _Found:
+    """A file that a source names, with what its listing told."""
+
+    location: str
+    info: fs.FileInfo
+
+    @property
+    def itself(self) -> str:
+        """The same for every name of the same file."""
+        return self.location if is_url(self.location) else os.path.realpath(self.location)
+
+
+def find_files(
+    sources: Iterable[str], *, keeps_order: bool = False, patience: Patience = PATIENCE
+) -> tuple[DataFile, ...]:
+    """Files of all sources, each once, sorted as a whole, or within each source in the sources' order.
+
+    Raises DataError for what is missing or no parquet. A file that is named more than once is told on stderr.
+    """
+    sources = tuple(sources)
+    by_source = in_threads(lambda source: list(_found_in(source, (), patience)), sources)
+    named = [found for files in by_source for found in sorted(files, key=_order)]
+    if not named:
         raise DataError(f"{', '.join(map(shown, sources))}: no parquet files there; correct `sources`")
-    with ThreadPoolExecutor(min(LISTING_THREADS, len(locations))) as threads:
-        return tuple(threads.map(_inspect, locations))
+    if not keeps_order:
+        named.sort(key=_order)
+    times = Counter(found.itself for found in named)
+    once: dict[str, _Found] = {}
+    for found in named:
+        once.setdefault(found.itself, found)
+    _tell_named_twice([found for itself, found in once.items() if times[itself] > 1])
+    return in_threads(
+        lambda item: _inspect(item[1], named=times[item[0]], patience=patience), list(once.items())
+    )
 
 
-def locations_of(source: str) -> Iterator[str]:
+def locations_of(source: str, *, patience: Patience = PATIENCE) -> Iterator[str]:
     """Absolute paths or URLs of the parquet files of one source, in no particular order."""
-    filesystem, path = open_filesystem(source)
-    kind = _info(filesystem, path, source).type
-    if kind == fs.FileType.File:
-        yield from _entries_of_list(source) if path.endswith(".json") else (_absolute(source, path),)
-    elif kind == fs.FileType.Directory:
-        yield from _found(filesystem, source, folder=path, pattern=None)
+    return (found.location for found in _found_in(source, (), patience))
+
+
+def _order(found: _Found) -> tuple[str, str]:
+    """Access keys in a URL do not change where its file stands."""
+    return shown(found.location), found.location
+
+
+def _tell_named_twice(files: Sequence[_Found]) -> None:
+    if files:
+        names = ", ".join(shown(found.location) for found in files[:NAMED_TWICE_SHOWN])
+        more = ", ..." if len(files) > NAMED_TWICE_SHOWN else ""
+        what = "1 file is" if len(files) == 1 else f"{len(files):,} files are"
+        say(f"{what} named more than once in `sources` and read once: {names}{more}", is_warning=True)
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> tuple[Result, ...]:
+    """Results of the work on each item, in order; several at once, for work that waits for a server."""
+    if len(items) < 2:
+        return tuple(map(work, items))
+    with ThreadPoolExecutor(min(LISTING_THREADS, len(items))) as threads:
+        return tuple(threads.map(work, items))
+
+
+def _found_in(source: str, lists: tuple[str, ...], patience: Patience) -> Iterator[_Found]:
+    """Files of one source; `lists` are the file lists that led to it."""
+    filesystem, path = open_filesystem(source, patience=patience)
+    info = _told(lambda: info_of(filesystem, path), source, "cannot be read", patience)
+    location = place_of(source).at(path)
+    if info.type == fs.FileType.File and path.endswith(".json"):
+        entries = _entries_of_list(location, lists, patience)
+        for files in in_threads(lambda entry: list(_found_in(entry, (*lists, location), patience)), entries):
+            yield from files
+    elif info.type == fs.FileType.File:
+        yield _Found(location, info)
+    elif info.type == fs.FileType.Directory:
+        yield from _below(source, folder=path, pattern=None, patience=patience)
     elif _GLOB.search(path):
-        yield from _found(filesystem, source, folder=_fixed_part(path), pattern=path)
+        yield from _below(source, folder=_fixed_part(path), pattern=path, patience=patience)
     else:
-        raise DataError(f"{shown(source)}: no such file or folder; correct `sources`")
+        raise _missing(source)
 
 
-def open_filesystem(location: str) -> tuple[fs.FileSystem, str]:
-    """File system of a path or URL, and the path within it; raises DataError for an unusable URL."""
-    if not is_url(location):
-        return fs.LocalFileSystem(), str(Path(location).absolute())
+def _missing(source: str) -> DataError:
+    return DataError(f"{shown(source)}: no such file or folder; correct `sources`")
+
+
+def _told(action: Callable[[], Result], source: str, what: str, patience: Patience) -> Result:
+    """Result of an action on a source, retried; its last fault becomes a DataError."""
     try:
-        filesystem, path = fs.FileSystem.from_uri(location)
-    except (OSError, ValueError) as fault:
-        raise DataError(
-            f"{shown(location)}: cannot be opened: {fault}; correct the URL or its access"
-        ) from fault
-    return filesystem, path
-
-
-def is_url(location: str) -> bool:
-    """Whether a location has a scheme, such as hdfs:// or s3://."""
-    return "://" in location
-
-
-def shown(location: str) -> str:
-    """A location for people: a URL loses its user, password and query."""
-    if not is_url(location):
-        return location
-    parts = urlsplit(location)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _info(filesystem: fs.FileSystem, path: str, source: str) -> fs.FileInfo:
-    try:
-        return filesystem.get_file_info(path)
+        return persist(action, what=shown(source), patience=patience)
     except OSError as fault:
-        raise DataError(f"{shown(source)}: cannot be read: {fault}; check its access") from fault
+        if is_missing(fault):
+            raise _missing(source) from fault
+        raise DataError(f"{shown(source)}: {what}: {first_line(fault)}; check its access") from fault
 
 
-def _absolute(source: str, path: str) -> str:
-    """A path of the source's file system in the form in which a source names it."""
-    if not is_url(source):
-        return path
-    parts = urlsplit(source)
-    root = "" if parts.scheme in ("s3", "gs", "gcs") else parts.netloc
-    name = path if root else path.removeprefix(parts.netloc.rpartition("@")[2])
-    return urlunsplit((parts.scheme, parts.netloc, "/" + name.lstrip("/"), parts.query, ""))
+def _entries_of_list(source: str, lists: tuple[str, ...], patience: Patience) -> list[str]:
+    """Sources that a JSON file list names, relative ones from the list's folder."""
+    if source in lists:
+        raise DataError(f"{shown(source)}: the file list names itself; take that entry out")
+    filesystem, path = open_filesystem(source, patience=patience)
 
-
-def _entries_of_list(source: str) -> Iterator[str]:
-    """Files of a JSON file list, whose entries are sources, relative ones from the list's folder."""
-    filesystem, path = open_filesystem(source)
-    try:
+    def read() -> bytes:
         with filesystem.open_input_file(path) as file:
-            entries = json.loads(file.read())
-    except (OSError, ValueError) as fault:
-        raise DataError(f"{shown(source)}: not a readable JSON file list: {fault}") from fault
+            content: bytes = file.read()
+            return content
+
+    try:
+        entries = json.loads(_told(read, source, "cannot be read", patience))
+    except ValueError as fault:
+        raise DataError(f"{shown(source)}: not a readable JSON file list: {fault}; write it anew") from fault
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise DataError(f"{shown(source)}: a file list is a JSON list of strings; write it as one")
-    for entry in entries:
-        yield from locations_of(entry if is_url(entry) else _beside(source, path, entry))
-
-
-def _beside(source: str, path: str, entry: str) -> str:
-    return _absolute(source, str(PurePosixPath(path).parent / entry))
+    place = place_of(source)
+    return [entry if is_url(entry) else place.beside(entry) for entry in entries]
 
 
 def _fixed_part(pattern: str) -> str:
@@ -143,24 +190,25 @@ def _fixed_part(pattern: str) -> str:
     return pattern[: magic.start()].rpartition("/")[0] or "/" if magic else pattern
 
 
-def _found(filesystem: fs.FileSystem, source: str, *, folder: str, pattern: str | None) -> Iterator[str]:
+def _below(source: str, *, folder: str, pattern: str | None, patience: Patience) -> Iterator[_Found]:
     """Files below a folder that match a glob, or every *.parquet; names beginning with . or _ are skipped."""
-    below = (
-        pattern is None or "**" in pattern or bool(_GLOB.search(pattern[len(folder) :].rpartition("/")[0]))
-    )
-    selector = fs.FileSelector(folder, allow_not_found=True, recursive=below)
-    matches = glob_expression(
-        pattern if pattern is not None else f"{folder.rstrip('/')}/**/*.parquet"
-    ).fullmatch
-    try:
-        infos = filesystem.get_file_info(selector)
-    except OSError as fault:
-        raise DataError(f"{shown(source)}: cannot be listed: {fault}; check its access") from fault
-    paths = [info.path for info in infos if info.type == fs.FileType.File and matches(info.path)]
-    visible = [path for path in paths if not _hidden(path.removeprefix(folder))]
+    filesystem, _ = open_filesystem(source, patience=patience)
+    is_deep = pattern is None or "**" in pattern or bool(_GLOB.search(_folders_below(pattern, folder)))
+    # not allow_not_found: with it, Arrow's HDFS lists nothing where no NameNode answers
+    selector = fs.FileSelector(folder, recursive=is_deep)
+    infos = _told(lambda: filesystem.get_file_info(selector), source, "cannot be listed", patience)
+    wanted = pattern if pattern is not None else f"{folder.rstrip('/')}/**/*.parquet"
+    matches = glob_expression(wanted).fullmatch
+    files = [info for info in infos if info.type == fs.FileType.File and matches(info.path)]
+    visible = [info for info in files if not _hidden(info.path.removeprefix(folder))]
     if not visible:
         raise DataError(f"{shown(source)}: no parquet files there; correct `sources`")
-    yield from (_absolute(source, path) for path in visible)
+    place = place_of(source)
+    yield from (_Found(place.at(info.path), info) for info in visible)
+
+
+def _folders_below(pattern: str, folder: str) -> str:
+    return pattern[len(folder) :].rpartition("/")[0]
 
 
 def _hidden(path: str) -> bool:
@@ -181,27 +229,35 @@ def _literal_or_choice(piece: str) -> str:
     return re.escape(piece)
 
 
-def _inspect(location: str) -> DataFile:
-    filesystem, path = open_filesystem(location)
-    info = _info(filesystem, path, location)
-    try:
+def _inspect(found: _Found, *, named: int, patience: Patience) -> DataFile:
+    filesystem, path = open_filesystem(found.location, patience=patience)
+
+    def read() -> tuple[int, str]:
         with filesystem.open_input_file(path) as file:
-            footer = _footer_digest(file, file.size())
-    except (OSError, ValueError) as fault:
+            return file.size(), _footer_digest(file)
+
+    try:
+        size, footer = _told(read, found.location, "cannot be read", patience)
+    except ValueError as fault:
         raise DataError(
-            f"{shown(location)}: not a whole parquet file ({fault}); "
+            f"{shown(found.location)}: not a whole parquet file ({fault}); "
             "write it again or take it out of `sources`"
         ) from fault
-    return DataFile(location, info.size, info.mtime_ns or 0, footer)
+    return DataFile(found.location, size, found.info.mtime_ns or 0, footer, named)
 
 
-def _footer_digest(file: object, size: int) -> str:
+def _footer_digest(file: NativeFile) -> str:
     """SHA-256 of a parquet footer; raises ValueError when the file does not end as parquet does."""
+    size = file.size()
     if size < FOOTER_TAIL_BYTES + len(MAGIC):
-        raise ValueError(f"{size} bytes long")
-    tail = file.read_at(FOOTER_TAIL_BYTES, size - FOOTER_TAIL_BYTES)  # type: ignore[attr-defined]
-    length = int.from_bytes(tail[:4], "little")
-    if tail[4:] != MAGIC or length > size - FOOTER_TAIL_BYTES - len(MAGIC):
-        raise ValueError("its end is missing")
-    footer = file.read_at(length, size - FOOTER_TAIL_BYTES - length)  # type: ignore[attr-defined]
+        raise ValueError("it is empty" if size == 0 else f"{size} bytes long")
+    tail = file.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
+    length, mark = int.from_bytes(tail[-FOOTER_TAIL_BYTES:-4], "little"), tail[-4:]
+    if mark == ENCRYPTED:
+        raise ValueError("its footer is encrypted")
+    if mark != MAGIC or length > size - FOOTER_TAIL_BYTES - len(MAGIC):
+        is_parquet = file.read_at(len(MAGIC), 0) == MAGIC
+        raise ValueError("its end is missing" if is_parquet else "it is no parquet at all")
+    whole = length + FOOTER_TAIL_BYTES
+    footer = tail[-whole:-FOOTER_TAIL_BYTES] if whole <= len(tail) else file.read_at(length, size - whole)
     return hashlib.sha256(footer).hexdigest()

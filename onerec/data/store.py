@@ -19,9 +19,10 @@ import pyarrow as pa
 from onerec.data.label import Int32Array
 from onerec.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
+"""Of meta.json and the index."""
 OPEN_FILES = 256
-INDEX_ARRAYS = ("lengths", "trained", "sources", "file_starts")
+INDEX_ARRAYS = ("lengths", "trained", "sources", "uuid_hashes", "file_starts")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class StoredSample:
 class Store:
     """A prepared dataset; raises DataError when there is none in the folder.
 
-    `lengths`, `trained` and `sources_of` are mapped arrays with tokens, trained tokens and source per sample.
+    `lengths`, `trained`, `sources_of` and `uuid_hashes` are mapped arrays with tokens, trained tokens, source
+    and 64 bits of the uuid of each sample; pieces of one row have the same bits.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -89,10 +91,14 @@ class Store:
         self.sources: tuple[str, ...] = tuple(meta["sources"])
         self.pad_id: int = meta["pad_id"]
         self.document_end_id: int = meta["document_end_id"]
-        self._files: list[dict[str, Any]] = meta["files"]
-        arrays = {name: self._mapped(meta["key"], name) for name in INDEX_ARRAYS}
-        self.lengths, self.trained, self.sources_of = (arrays[name] for name in INDEX_ARRAYS[:3])
-        self._file_starts: npt.NDArray[np.int64] = arrays["file_starts"]
+        self.itemic_ids: tuple[int, ...] = tuple(meta["options"]["itemic_ids"])
+        """First and last itemic id."""
+        self.files: list[dict[str, Any]] = meta["files"]
+        """Input files in the order of their samples, each with the name of its token file."""
+        self._index = self.paths.index(meta["key"])
+        self.lengths, self.trained, self.sources_of, self.uuid_hashes, self._file_starts = (
+            self.mapped(name) for name in INDEX_ARRAYS
+        )
         self._open = lru_cache(maxsize=OPEN_FILES)(TokenFile)
 
     def __len__(self) -> int:
@@ -101,14 +107,15 @@ class Store:
     def sample(self, number: int) -> StoredSample:
         """Sample of this number, from 0 in the order of files and rows."""
         place = int(np.searchsorted(self._file_starts, number, side="right")) - 1
-        entry = self._files[place]
+        entry = self.files[place]
         tokens = self._open(self.paths.tokens / entry["tokens"])
         return tokens.sample(
             number - int(self._file_starts[place]), int(self.sources_of[number]), entry["file"]
         )
 
-    def _mapped(self, key: str, name: str) -> npt.NDArray[Any]:
-        path = self.paths.index(key) / f"{name}.npy"
+    def mapped(self, name: str) -> npt.NDArray[Any]:
+        """One of INDEX_ARRAYS in a mapping of its own: pages that were read leave memory when it goes."""
+        path = self._index / f"{name}.npy"
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as fault:

@@ -57,14 +57,20 @@ def _bucket(power: int) -> str:
     return f"{2 ** (power - 1) + 1}-{2**power}" if power > 1 else str(2**power)
 
 
-def packing_summary(plan: EpochPlan, *, tokens: int, max_length: int) -> dict[str, Any]:
-    """Packs of one epoch and how well they are filled; other epochs differ by a pack or so."""
+def packing_summary(plan: EpochPlan, lengths: npt.NDArray[np.int32], *, max_length: int) -> dict[str, Any]:
+    """Packs of one epoch and how well they are filled; other epochs differ by a pack or so.
+
+    Samples that the plan does not have are those held out for validation.
+    """
     capacity = len(plan) * max_length
+    samples, tokens = len(plan.samples), int(lengths[plan.samples].sum(dtype=np.int64))
     return {
         "max_length": max_length,
         "packs_per_epoch": len(plan),
         "padding_fraction": 1 - tokens / capacity if capacity else 0.0,
-        "samples_per_pack": len(plan.samples) / max(len(plan), 1),
+        "samples_per_pack": samples / max(len(plan), 1),
+        "validation_samples": len(lengths) - samples,
+        "validation_tokens": int(lengths.sum(dtype=np.int64)) - tokens,
     }
 
 

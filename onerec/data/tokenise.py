@@ -1,59 +1,50 @@
-"""Tokenise many files with several processes; a file that is done stays done whatever happens."""
+"""Tokenise many files with several processes on each of several hosts; a file that is done stays done.
+
+Every second or so all ranks tell each other how far they are, so that none waits for long and a fault of one
+ends all of them.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from onerec.data.crew import Crew, Recipe, Task
+from onerec.data.ranks import Ranks, shares
 from onerec.data.render import Renderer
-from onerec.data.report import FileReport, Options
-from onerec.data.workers import begin_worker, worker_context
+from onerec.data.tally import Counts, Tally
 from onerec.data.write import TokenPaths, tokenise_file
-from onerec.errors import OneRecError
-from onerec.progress import Progress
+from onerec.progress import Progress, say
 
-SMALL_BYTES = 8 << 20
-"""Less than this is done before a process has started."""
+SMALL_BYTES = 64 << 20
+"""Less than this is done before processes, which each import and load for seconds, have made up for it."""
 SECONDS_BETWEEN_LINES = 5.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """One file to tokenise."""
-
-    location: str
-    size: int
-    """Bytes."""
-    paths: TokenPaths
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the files are tokenised."""
-
-    tokenizer_dir: str
-    options: Options
-    processes: int
-    """0 is one per core."""
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def tokenise_files(
-    tasks: Sequence[Task], recipe: Recipe, renderer: Renderer, output_dir: Path
-) -> list[FileReport]:
-    """Reports of all files in order, doing what is not done; raises DataError for an unreadable file."""
-    todo = [task for task in tasks if not is_done(task.paths)]
-    if len(todo) < len(tasks):
-        tell(f"{len(tasks) - len(todo)} of {len(tasks)} files are prepared already")
-    work = _in_processes(todo, recipe) if _processes(todo, recipe) > 1 else _here(todo, recipe, renderer)
-    _follow(work, total=len(tasks), done=len(tasks) - len(todo), output_dir=output_dir)
-    return [FileReport.from_json(json.loads(task.paths.report.read_bytes())) for task in tasks]
+    tasks: Sequence[Task], recipe: Recipe, ranks: Ranks, *, output_dir: Path, renderer: Renderer | None = None
+) -> Counts:
+    """Do the files of `tasks` that are not done; returns what that was, over all ranks.
+
+    All ranks call it with the same tasks. `renderer` is one that this process has loaded already. Raises
+    DataError for an unreadable file, OneRecError for a process that died, on every rank.
+    """
+    undone = ranks.on_main(lambda: [place for place, task in enumerate(tasks) if not is_done(task.paths)])
+    todo = [tasks[place] for place in undone]
+    account = _Account(output_dir, tasks=tasks, todo=todo, is_main=ranks.rank == 0)
+    if ranks.size == 1 and processes_for(todo, recipe) == 1:
+        work = _here(todo, recipe, renderer)
+    else:
+        share = shares([task.size for task in todo], ranks.size)[ranks.rank]
+        work = _together([todo[place] for place in share], recipe, ranks)
+    counts = Counts()
+    for counts in work:
+        account.show(counts)
+    return counts
 
 
 def is_done(paths: TokenPaths) -> bool:
@@ -63,72 +54,83 @@ def is_done(paths: TokenPaths) -> bool:
 
 def tell(line: str) -> None:
     """One line on stdout, at once."""
-    sys.stdout.write(f"prepare: {line}\n")
-    sys.stdout.flush()
+    say(f"prepare: {line}")
 
 
-def _processes(todo: Sequence[Task], recipe: Recipe) -> int:
+def processes_for(todo: Sequence[Task], recipe: Recipe) -> int:
+    """How many processes tokenise these files; 1 is this one."""
     if sum(task.size for task in todo) < SMALL_BYTES:
         return 1
     return min(len(todo), recipe.processes or len(os.sched_getaffinity(0)))
 
 
-def _here(todo: Sequence[Task], recipe: Recipe, renderer: Renderer) -> Iterator[FileReport]:
-    for task in todo:
-        yield tokenise_file(task.location, task.paths, renderer, recipe.options)
+def _here(todo: Sequence[Task], recipe: Recipe, renderer: Renderer | None) -> Iterator[Counts]:
+    """Do the files one by one in this process; yields the counts after each batch of rows."""
+    renderer, tally = (renderer or recipe.renderer()) if todo else None, Tally(len(todo))
+    for place, task in enumerate(todo):
+        assert renderer is not None
+        for done in tokenise_file(task.location, task.paths, renderer, recipe.options):
+            tally.tell(
+                place, bytes_done=int(done.share * task.size), samples=done.samples, tokens=done.tokens
+            )
+            yield tally.counts()
+        tally.finish(place)
+        yield tally.counts()
 
 
-def _in_processes(todo: Sequence[Task], recipe: Recipe) -> Iterator[FileReport]:
-    pool = ProcessPoolExecutor(
-        _processes(todo, recipe),
-        mp_context=worker_context("onerec.data.write"),
-        initializer=_begin,
-        initargs=(recipe,),
-    )
+def _together(mine: Sequence[Task], recipe: Recipe, ranks: Ranks) -> Iterator[Counts]:
+    """Do this rank's files in a crew; yields the counts of all ranks until all of them are finished."""
+    crew = Crew(mine, recipe, processes_for(mine, recipe)) if mine else None
     try:
-        for future in as_completed([pool.submit(_in_worker, task) for task in todo]):
-            yield future.result()
-    except BrokenProcessPool as fault:
-        raise OneRecError(
-            "a tokenising process was killed, most likely because memory ran out; "
-            "lower num_processes of the dataset and run again: finished files are kept"
-        ) from fault
+        is_finished = False
+        while not is_finished:
+            fault = None
+            if crew is not None and not crew.is_finished:
+                fault = crew.fault_within(SECONDS_BETWEEN_LOOKS)
+            elif ranks.size > 1:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            own = asdict(crew.counts if crew else Counts())
+            told = ranks.told({"counts": own, "finished": crew is None or crew.is_finished}, fault)
+            is_finished = all(one["finished"] for one in told)
+            yield Counts(**{name: sum(one["counts"][name] for one in told) for name in own})
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if crew is not None:
+            crew.end()
 
 
-_worker: list[tuple[Renderer, Options]] = []
+class _Account:
+    """Tells how far the work is: progress.json, and a line now and then. Time left goes by bytes of input."""
 
+    def __init__(
+        self, output_dir: Path, *, tasks: Sequence[Task], todo: Sequence[Task], is_main: bool
+    ) -> None:
+        self._files, self._before = len(tasks), len(tasks) - len(todo)
+        self._bytes = sum(task.size for task in todo)
+        self._progress = Progress(output_dir, total=len(tasks), unit="files") if is_main else None
+        self._began = self._told = time.monotonic()
+        self._ended = not todo
+        if is_main and self._before > 0:
+            tell(f"{self._before} of {len(tasks)} files are prepared already")
 
-def _begin(recipe: Recipe) -> None:
-    begin_worker()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a process for every core already
-    options = recipe.options
-    renderer = Renderer(
-        recipe.tokenizer_dir,
-        only_assistant_loss=options.only_assistant_loss,
-        add_think_pattern=options.add_think_pattern,
-    )
-    _worker.append((renderer, options))
-
-
-def _in_worker(task: Task) -> FileReport:
-    renderer, options = _worker[0]
-    return tokenise_file(task.location, task.paths, renderer, options)
-
-
-def _follow(work: Iterator[FileReport], *, total: int, done: int, output_dir: Path) -> None:
-    """Draw the work along, telling how far it is now and then."""
-    progress = Progress(output_dir, total=total, unit="files", start=done)
-    began = told = time.monotonic()
-    samples = tokens = 0
-    for report in work:
-        done += 1
-        counts = report.total()
-        samples, tokens = samples + counts.samples, tokens + counts.tokens
-        now = time.monotonic()
-        rate = tokens / max(now - began, 1e-9)
-        progress.update(done, tokens_per_second=rate)
-        if now - told > SECONDS_BETWEEN_LINES or done == total:
-            told = now
-            tell(f"{done}/{total} files, {samples:,} samples, {tokens:,} tokens, {rate:,.0f} tokens/s")
+    def show(self, counts: Counts) -> None:
+        """Tell what is done so far; called as often as anyone likes."""
+        if self._progress is None:
+            return
+        now, done = time.monotonic(), self._before + counts.files
+        seconds = max(now - self._began, 1e-9)
+        rate = counts.tokens / seconds
+        left = seconds / counts.bytes * (self._bytes - counts.bytes) if counts.bytes else None
+        self._progress.update(
+            done,
+            eta_seconds=left,
+            tokens_per_second=rate,
+            bytes_done=counts.bytes,
+            bytes_total=self._bytes,
+        )
+        if (now - self._told > SECONDS_BETWEEN_LINES or done == self._files) and not self._ended:
+            self._told, self._ended = now, done == self._files
+            left_text = f", {left:,.0f} s left" if left else ""
+            tell(
+                f"{done}/{self._files} files, {counts.samples:,} samples, {counts.tokens:,} tokens, "
+                f"{rate:,.0f} tokens/s{left_text}"
+            )

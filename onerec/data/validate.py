@@ -7,13 +7,21 @@ assistant and system. Columns hold JSON text or nested values; both come out the
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 ROLES = ("user", "assistant", "system")
 EXCERPT_CHARACTERS = 160
+LONGEST_INTEGER = 4000
+"""Digits of an integer that Python reads as one; a longer one becomes the nearest float."""
+LONGEST_BLANK = 1_000_000
+"""White space characters in a row; at some ten times as many a tokenizer's expressions end the program."""
+_BLANK = re.compile(r"\s+")
+_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""The usual spelling: looking at it costs a tenth of what uuid.UUID takes."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,10 @@ def excerpt(value: object) -> str:
     """Start of a value as ASCII JSON: control characters and non-ASCII text are escaped."""
     if isinstance(value, (str, bytes)):
         value = value[:EXCERPT_CHARACTERS]
-    text = json.dumps(value, default=repr)
+    try:
+        text = json.dumps(value, default=repr)
+    except RecursionError:
+        text = json.dumps(f"{type(value).__name__}, nested too deeply to be shown")
     return text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 3] + "..."
 
 
@@ -86,11 +97,14 @@ def row_from(record: Record) -> Row:
         raise RowError("both messages and segments", segments)
     if not messages and not segments:
         raise RowError("neither messages nor segments")
+    turns = tuple(map(_message_of, messages)) if messages else None
+    texts = tuple(map(text_of, segments)) if segments else None
+    _check_blanks(texts if texts is not None else [turn.content for turn in turns or ()])
     return Row(
         uuid=identifier,
         source=source,
-        messages=tuple(map(_message_of, messages)) if messages else None,
-        segments=tuple(map(text_of, segments)) if segments else None,
+        messages=turns,
+        segments=texts,
         metadata=metadata,
         file=record.file,
         row=record.row,
@@ -98,12 +112,19 @@ def row_from(record: Record) -> Row:
 
 
 def _uuid_of(value: object) -> str:
-    try:
-        if isinstance(value, str) and uuid.UUID(value):
-            return value
-    except ValueError:
-        pass
+    if isinstance(value, str) and (_UUID.fullmatch(value) or _is_uuid(value)):
+        return value
+    if isinstance(value, uuid.UUID):  # a column of parquet's own UUID type
+        return str(value)
     raise RowError("uuid is not a valid UUID", value)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _source_of(value: object) -> str:
@@ -134,9 +155,17 @@ def _decoded(values: Mapping[str, Any], name: str) -> list[Any] | None:
     return value
 
 
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
+
+
+_JSON = json.JSONDecoder(strict=False, parse_int=_integer)
+"""Control characters that stand in a string as they are, unescaped, are part of the text that is meant."""
+
+
 def _from_json(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        return _JSON.decode(text)
     except (ValueError, RecursionError) as fault:
         raise RowError(f"{name} is not valid JSON", text) from fault
 
@@ -150,6 +179,14 @@ def _message_of(value: object) -> Message:
     content = value.get("content")
     parts = content if isinstance(content, list) else [content]
     return Message(role=str(role), content="".join(map(text_of, parts)))
+
+
+def _check_blanks(texts: Sequence[str]) -> None:
+    if sum(map(len, texts)) <= LONGEST_BLANK:
+        return
+    for run in _BLANK.finditer("".join(texts)):
+        if run.end() - run.start() > LONGEST_BLANK:
+            raise RowError(f"more than {LONGEST_BLANK:,} white space characters in a row", run[0])
 
 
 def text_of(part: object) -> str:
@@ -166,7 +203,8 @@ def text_of(part: object) -> str:
 def _encodable(text: str) -> str:
     """The text itself; raises RowError for half a surrogate pair, which no tokenizer can read."""
     try:
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError as fault:
         raise RowError("text is not valid Unicode", text) from fault
     return text

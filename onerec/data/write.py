@@ -7,50 +7,27 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
 import pyarrow as pa
 
-from onerec.data.label import Int32Array, count_trained
-from onerec.data.read import records
-from onerec.data.render import Rendered, Renderer, Span
+from onerec.data.chat import Span
+from onerec.data.columns import SCHEMA, Sample, Totals, columns_of
+from onerec.data.overlong import TokenBound, is_large
+from onerec.data.read import footer, records
+from onerec.data.render import Rendered, Renderer
 from onerec.data.report import FileReport, Options
 from onerec.data.sources import shown
 from onerec.data.validate import Record, Row, RowError, row_from
 from onerec.errors import DataError
 from onerec.progress import write_json_atomically
 
-SCHEMA = pa.schema(
-    {
-        "input_ids": pa.list_(pa.int32()),
-        "spans": pa.list_(pa.int32()),
-        "trained": pa.int32(),
-        "source": pa.int32(),
-        "uuid": pa.string(),
-        "uuid_hash": pa.uint64(),
-        "row": pa.int64(),
-        "piece": pa.int32(),
-    }
-)
-"""Columns of a token file: spans are start, end, start, end, ...; source is a place in the report."""
 ROWS_PER_BATCH = 256
-CHARACTERS_PER_BATCH = 1 << 22
-TOKENS_PER_WRITE = 1 << 21
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample to be stored; `piece` counts the pieces of a row that was split."""
-
-    row: Row
-    input_ids: Int32Array
-    spans: list[Span]
-    piece: int
+CHARACTERS_PER_BATCH = 1 << 21
+TOKENS_PER_WRITE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -67,19 +44,43 @@ class TokenPaths:
         return cls(folder / f"{key}.arrow", folder / f"{key}.rejects.jsonl", folder / f"{key}.json")
 
 
-def tokenise_file(location: str, paths: TokenPaths, renderer: Renderer, options: Options) -> FileReport:
-    """Write the tokens, rejects and report of one file; raises DataError when the file cannot be read."""
+@dataclass(frozen=True)
+class Done:
+    """How far a file is."""
+
+    share: float
+    """Share of its rows."""
+    samples: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """A row that has more tokens than a sample may have, which was seen without counting them."""
+
+    row: Row
+
+
+Fate = RowError | TooLong | tuple[Row, Rendered]
+"""What becomes of a row."""
+
+
+def tokenise_file(
+    location: str, paths: TokenPaths, renderer: Renderer, options: Options
+) -> Generator[Done, None, None]:
+    """Write the tokens, rejects and report of one file; yields now and then how far it is.
+
+    Raises DataError when the file cannot be read. Nothing is left behind when it is closed before the end.
+    """
     report = FileReport()
+    total = footer(location).rows
     with _Output(paths, report, options) as output:
         for batch in batches(records(location)):
-            for record, result in _rendered(batch, renderer):
+            for record, fate in _fates(batch, renderer, options):
                 report.rows += 1
-                if isinstance(result, RowError):
-                    output.reject(record, result)
-                else:
-                    output.keep(*result)
+                output.take(record, fate)
+            yield Done(report.rows / max(total, 1), output.samples, output.tokens)
     write_json_atomically(paths.report, report.to_json())
-    return report
 
 
 def batches(stream: Iterator[Record]) -> Iterator[list[Record]]:
@@ -105,24 +106,32 @@ def _size(value: object) -> int:
     return sum(map(_size, value)) if isinstance(value, list) else 0
 
 
-def _rendered(
-    batch: list[Record], renderer: Renderer
-) -> Iterator[tuple[Record, RowError | tuple[Row, Rendered]]]:
-    rows = [_row_or_error(record) for record in batch]
+def _fates(batch: list[Record], renderer: Renderer, options: Options) -> Iterator[tuple[Record, Fate]]:
+    rows = [_row_or_fate(record, renderer, options) for record in batch]
     results = iter(renderer.render_many([row for row in rows if isinstance(row, Row)]))
     for record, row in zip(batch, rows, strict=True):
-        if isinstance(row, RowError):
-            yield record, row
-        else:
+        if isinstance(row, Row):
             result = next(results)
             yield record, result if isinstance(result, RowError) else (row, result)
+        else:
+            yield record, row
 
 
-def _row_or_error(record: Record) -> Row | RowError:
+def _row_or_fate(record: Record, renderer: Renderer, options: Options) -> Row | RowError | TooLong:
     try:
-        return row_from(record)
+        row = row_from(record)
+        drops = options.drops(is_chat=row.messages is not None)
+        return TooLong(row) if drops and is_large(row) and _is_too_long(row, renderer, options) else row
     except RowError as fault:
         return fault
+
+
+def _is_too_long(row: Row, renderer: Renderer, options: Options) -> bool:
+    """Whether a row, which trains something, surely has more tokens than a sample may have."""
+    script = renderer.script_of(row)
+    bound = TokenBound.of(renderer.tokenizer.backend_tokenizer)
+    trains = script.spans is None or len(script.spans) > 0
+    return trains and bound.exceeds(script.text, options.max_sample_length)
 
 
 def pieces_of(rendered: Rendered, limit: int) -> Iterator[Rendered]:
@@ -147,9 +156,10 @@ class _Output:
         self._sink = self._temporary[0].open("wb")
         self._rejects = self._temporary[1].open("w", encoding="utf-8")
         self._writer = pa.ipc.new_file(self._sink, SCHEMA)
-        self._source_numbers: dict[str, int] = {}
-        self._samples: list[Sample] = []
-        self._tokens = 0
+        self._places: dict[str, int] = {}
+        self._waiting: list[Sample] = []
+        self._waiting_tokens = 0
+        self.samples = self.tokens = 0
 
     def __enter__(self) -> _Output:
         return self
@@ -157,7 +167,7 @@ class _Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if kind is None:
             self._flush()
         self._writer.close()
         for file in (self._sink, self._rejects):
@@ -165,77 +175,73 @@ class _Output:
             os.fsync(file.fileno())
             file.close()
         for temporary, path in zip(self._temporary, self._paths, strict=True):
-            if error is None:
+            if kind is None:
                 temporary.replace(path)
             else:
                 temporary.unlink()
 
-    def reject(self, record: Record, fault: RowError) -> None:
-        """Write a row that cannot be used down, and count it."""
+    def take(self, record: Record, fate: Fate) -> None:
+        """Store a row, or count and write down why it is not stored."""
+        if isinstance(fate, RowError):
+            self._reject(record, fate)
+        elif isinstance(fate, TooLong):
+            self._place_of(fate.row.source)
+            self._report.of(fate.row.source).overlong_dropped += 1
+        else:
+            self._keep(*fate)
+
+    def _reject(self, record: Record, fault: RowError) -> None:
         value = record.values.get("source")
         source = value if isinstance(value, str) and value.isprintable() else ""
+        self._place_of(source)
         self._report.of(source).rejects[fault.reason] += 1
         line = {"file": shown(record.file), "row": record.row, "source": source}
         self._rejects.write(json.dumps({**line, "reason": fault.reason, "excerpt": fault.excerpt}) + "\n")
 
-    def keep(self, row: Row, rendered: Rendered) -> None:
+    def _keep(self, row: Row, rendered: Rendered) -> None:
         """Store a row as one sample, or as `overlong` says when it is too long."""
         length, limit = len(rendered.input_ids), self._options.max_sample_length
+        place = self._place_of(row.source)
         if length <= limit:
-            self._add(row, rendered, piece=0)
+            self._add(Sample(row, rendered, place))
         elif self._options.overlong == "error":
             raise DataError(
                 f"{shown(row.file)}, row {row.row}: {length} tokens, max_sample_length is {limit}; "
                 'shorten the row, raise max_sample_length, or set overlong to "split" or "drop"'
             )
-        elif self._options.overlong == "split" and row.segments is not None:
+        elif self._options.drops(is_chat=row.segments is None):
+            self._report.of(row.source).overlong_dropped += 1
+        else:
             self._report.of(row.source).overlong_split += 1
             for piece, part in enumerate(pieces_of(rendered, limit)):
-                self._add(row, part, piece=piece)
-        else:
-            self._report.of(row.source).overlong_dropped += 1
+                self._add(Sample(row, part, place, piece))
 
-    def _add(self, row: Row, rendered: Rendered, *, piece: int) -> None:
-        ids = np.array(rendered.input_ids, dtype=np.int32)
-        first, last = self._options.itemic_ids
-        counts = self._report.of(row.source)
-        counts.samples += 1
-        counts.tokens += len(ids)
-        counts.trained_tokens += count_trained(rendered.spans)
-        counts.itemic_tokens += int(np.count_nonzero((ids >= first) & (ids <= last)))
-        self._source_numbers.setdefault(row.source, list(self._report.sources).index(row.source))
-        self._samples.append(Sample(row, ids, rendered.spans, piece))
-        self._tokens += len(ids)
-        if self._tokens >= TOKENS_PER_WRITE:
+    def _place_of(self, source: str) -> int:
+        """Place of a source in the report, which it gets with its first row."""
+        if source not in self._places:
+            self._places[source] = len(self._places)
+            self._report.of(source)
+        return self._places[source]
+
+    def _add(self, sample: Sample) -> None:
+        self._waiting.append(sample)
+        self._waiting_tokens += len(sample.rendered.input_ids)
+        self.samples += 1
+        self.tokens += len(sample.rendered.input_ids)
+        if self._waiting_tokens >= TOKENS_PER_WRITE:
             self._flush()
 
     def _flush(self) -> None:
-        if self._samples:
-            self._writer.write_batch(_record_batch(self._samples, self._source_numbers))
-        self._samples, self._tokens = [], 0
+        if self._waiting:
+            batch, totals = columns_of(self._waiting, self._options.itemic_ids, len(self._places))
+            self._writer.write_batch(batch)
+            self._count(totals)
+        self._waiting, self._waiting_tokens = [], 0
 
-
-def _record_batch(samples: list[Sample], source_numbers: dict[str, int]) -> pa.RecordBatch:
-    columns = [
-        _list_array([sample.input_ids for sample in samples]),
-        _list_array([np.array(sample.spans, dtype=np.int32).reshape(-1) for sample in samples]),
-        pa.array([count_trained(sample.spans) for sample in samples], pa.int32()),
-        pa.array([source_numbers[sample.row.source] for sample in samples], pa.int32()),
-        pa.array([sample.row.uuid for sample in samples], pa.string()),
-        pa.array([uuid_hash(sample.row.uuid) for sample in samples], pa.uint64()),
-        pa.array([sample.row.row for sample in samples], pa.int64()),
-        pa.array([sample.piece for sample in samples], pa.int32()),
-    ]
-    return pa.record_batch(columns, schema=SCHEMA)
-
-
-def _list_array(values: Sequence[Int32Array]) -> pa.Array:
-    offsets = np.zeros(len(values) + 1, dtype=np.int32)
-    np.cumsum([len(value) for value in values], out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
-
-
-def uuid_hash(text: str) -> int:
-    """64 bits of a UUID, equal for equal UUIDs however they are spelled."""
-    number = uuid.UUID(text).int
-    return (number >> 64) ^ (number & (2**64 - 1))
+    def _count(self, totals: Totals) -> None:
+        for source, place in self._places.items():
+            counts = self._report.of(source)
+            counts.samples += int(totals.samples[place])
+            counts.tokens += int(totals.tokens[place])
+            counts.trained_tokens += int(totals.trained[place])
+            counts.itemic_tokens += int(totals.itemic[place])

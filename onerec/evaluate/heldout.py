@@ -69,7 +69,7 @@ def _rendered(renderer: Renderer, row: Row) -> Rendered:
 def _losses(model: PackedLanguageModel, batch: list[Rendered]) -> torch.Tensor:
     lengths = [len(sample.input_ids) for sample in batch]
     borders = torch.tensor([0, *lengths]).cumsum(0)
-    ids_T = torch.tensor([token for sample in batch for token in sample.input_ids])
+    ids_T = torch.tensor([token for sample in batch for token in sample.input_ids.tolist()])
     # a position predicts the next token, so a trained span is read one position earlier
     trained = [
         position

@@ -18,19 +18,21 @@ from onerec.progress import say
 from onerec.train import commit
 from onerec.train.checkpoint import TrainerState, save
 from onerec.train.flops import step_flop
+from onerec.train.losses import mean_losses
 from onerec.train.metrics import (
     Reporter,
     SourceCounts,
     Window,
-    global_losses,
     memory_gib,
     shares,
+    validation_line,
     write_divergence,
 )
 from onerec.train.optimizer import set_learning_rate
 from onerec.train.schedule import learning_rate
 from onerec.train.session import Session, open_session, run_record
 from onerec.train.step import Outcome, Totals, count, take
+from onerec.train.validate import evaluate, is_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +67,8 @@ class Training:
         self.position = session.loader.state_dict()
         """Where in the data the steps taken so far end; the loader itself may be further."""
         self.counts = SourceCounts(session.loader.sources, saved=start.counts if start else None)
+        self.validation: dict[str, Any] | None = None
+        """Figures of the newest evaluation."""
         self.window = Window()
         self.reporter: Reporter | None = None
         if session.world.is_main:
@@ -89,6 +93,7 @@ class Training:
                 self.position = session.loader.state_dict()
                 self._report(totals, outcome, waited_seconds=waited)
                 profiler.step()
+                self._validate()
                 if self._save_is_due() or totals.stop:
                     self._save(outcome)
                 if totals.stop and self.step < session.total_steps:
@@ -134,7 +139,7 @@ class Training:
                 self.reporter.advance(self.step)
             return
         monitor = session.config.monitor
-        losses = global_losses(outcome, sources=session.loader.sources)
+        losses = mean_losses(outcome.losses, sources=session.loader.sources)
         counts = self.counts.state_dict()
         self.loss = losses.loss
         row: dict[str, Any] = {
@@ -158,12 +163,25 @@ class Training:
         if self.reporter:
             self.reporter.tell(row)
 
+    def _validate(self) -> None:
+        """Evaluate where it is due; before the save, so that a checkpoint never lacks its evaluation."""
+        session = self.session
+        every = session.config.validating.validation_per_step
+        if session.validation is None or not is_due(self.step, every=every, last_step=session.total_steps):
+            return
+        self.validation = evaluate(
+            session.model, session.validation, vocab=session.vocab, device=session.device, step=self.step
+        )
+        self.window.leave_out(self.validation["seconds"])
+        if self.reporter:
+            self.reporter.tell_validation(self.validation)
+
     def _save(self, outcome: Outcome | None) -> None:
         if self.saved_step == self.step:
             return
         session, settings = self.session, self.session.config.checkpoint
         if outcome is not None:
-            self.loss = global_losses(outcome, sources=session.loader.sources).loss
+            self.loss = mean_losses(outcome.losses, sources=session.loader.sources).loss
         state = TrainerState(
             step=self.step,
             loss=self.loss,
@@ -210,6 +228,11 @@ class Training:
         every = self.session.config.checkpoint.save_checkpoint_per_step
         return self.step % every == 0 or self.step == self.session.total_steps
 
+    def _validated(self) -> dict[str, object]:
+        assert self.validation is not None
+        line = validation_line(self.session.config.stage, self.validation)
+        return {"validation": self.validation, "report": [line]}
+
     def _summary(self) -> dict[str, object]:
         return {
             "step": self.step,
@@ -218,6 +241,7 @@ class Training:
             "loss": self.loss,
             "packs_per_step": self.session.packs_per_step,
             "counts": self.counts.state_dict(),
+            **(self._validated() if self.validation else {}),
         }
 
 

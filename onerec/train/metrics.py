@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,34 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onerec.config import Monitoring
-    from onerec.train.step import Outcome
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Mean losses of one step over all ranks, in nats per trained token; None where nothing was trained."""
-
-    loss: float
-    itemic: float | None
-    text: float | None
-    by_source: dict[str, float]
-
-
-def global_losses(outcome: Outcome, *, sources: Sequence[str]) -> Losses:
-    """Add a step's losses up over all ranks; all ranks call it together."""
-    cells_2S2 = torch.stack([outcome.losses_S2.cpu(), outcome.counts_S2.double()])
-    dist.all_reduce(cells_2S2)
-    losses_S2, counts_S2 = cells_2S2
-    kinds = [_mean(losses_S2[:, kind].sum(), counts_S2[:, kind].sum()) for kind in (0, 1)]
-    means = {source: _mean(losses_S2[i].sum(), counts_S2[i].sum()) for i, source in enumerate(sources)}
-    known = {source: mean for source, mean in means.items() if mean is not None}
-    return Losses(
-        _mean(losses_S2.sum(), counts_S2.sum()) or 0.0, itemic=kinds[1], text=kinds[0], by_source=known
-    )
-
-
-def _mean(total: torch.Tensor, number: torch.Tensor) -> float | None:
-    return float(total / number) if number > 0 else None
 
 
 class Window:
@@ -63,6 +34,10 @@ class Window:
         self._tokens += tokens
         self._flop += flop
         self._waited += waited_seconds
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count time that was not spent on training."""
+        self._began += seconds
 
     def close(self, *, peak_flop_per_second: float | None) -> dict[str, float]:
         """Figures of the window; a new one begins."""
@@ -89,19 +64,27 @@ class Reporter:
         monitor: Monitoring,
     ) -> None:
         self._stage, self._total, self._monitor = stage, total_steps, monitor
-        self._path = output_dir / "metrics.jsonl"
+        self._path, self._validation_path = output_dir / "metrics.jsonl", output_dir / "validation.jsonl"
         self._progress = Progress(output_dir, total=total_steps, unit="steps", start=start)
         self._warned: set[str] = set()
-        self._guarded("metrics.jsonl", lambda: keep_rows_until(self._path, start))
+        for path in (self._path, self._validation_path):
+            self._guarded(path.name, lambda path=path: keep_rows_until(path, start))
         self._board: Any = None
         self._guarded("TensorBoard", lambda: self._open_board(tensorboard_dir, start))
 
     def tell(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl, TensorBoard and the console; `row["step"]` counts finished steps."""
-        self._guarded("metrics.jsonl", lambda: self._append(row))
-        self._guarded("TensorBoard", lambda: self._to_board(row))
+        scalars = board_scalars(row, monitor=self._monitor)
+        self._guarded("metrics.jsonl", lambda: _append(self._path, row))
+        self._guarded("TensorBoard", lambda: self._draw(scalars, row["step"]))
         self.advance(row["step"], loss=row["loss"], tokens_per_second=row["tokens_per_second"])
         say(console_line(self._stage, row, total_steps=self._total))
+
+    def tell_validation(self, row: dict[str, Any]) -> None:
+        """Append a row to validation.jsonl, TensorBoard and the console."""
+        self._guarded("validation.jsonl", lambda: _append(self._validation_path, row))
+        self._guarded("TensorBoard", lambda: self._draw(validation_scalars(row), row["step"]))
+        say(validation_line(self._stage, row))
 
     def advance(self, step: int, **figures: float) -> None:
         """Move the progress bar."""
@@ -112,19 +95,15 @@ class Reporter:
         if self._board is not None:
             self._guarded("TensorBoard", self._board.close)
 
-    def _append(self, row: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
     def _open_board(self, folder: Path, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, rank 0 only
 
         self._board = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
-    def _to_board(self, row: dict[str, Any]) -> None:
+    def _draw(self, scalars: dict[str, float], step: int) -> None:
         if self._board is not None:
-            for tag, value in board_scalars(row, monitor=self._monitor).items():
-                self._board.add_scalar(tag, value, row["step"])
+            for tag, value in scalars.items():
+                self._board.add_scalar(tag, value, step)
 
     def _guarded(self, what: str, write: Any) -> None:
         try:
@@ -133,6 +112,11 @@ class Reporter:
             if what not in self._warned:
                 say(f"warning: {what} cannot be written, training goes on: {fault}", is_warning=True)
                 self._warned.add(what)
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def keep_rows_until(path: Path, step: int) -> None:
@@ -183,6 +167,22 @@ def console_line(stage: str, row: dict[str, Any], *, total_steps: int) -> str:
     return (
         f"{stage} step {row['step']}/{total_steps}  loss {row['loss']:.4f}  lr {row['learning_rate']:.3g}  "
         f"grad norm {row['grad_norm']:.3f}  {row['tokens_per_second']:,.0f} tokens/s{mfu}"
+    )
+
+
+def validation_scalars(row: dict[str, Any]) -> dict[str, float]:
+    """A row of validation.jsonl as TensorBoard tags."""
+    kinds = {f"validation/{key}": row[key] for key in ("loss", "itemic_loss", "text_loss")}
+    sources = {f"validation_source_loss/{source}": loss for source, loss in row["source_loss"].items()}
+    return {tag: value for tag, value in {**kinds, **sources}.items() if value is not None}
+
+
+def validation_line(stage: str, row: dict[str, Any]) -> str:
+    """One line for people."""
+    kinds = [f"{kind} {row[f'{kind}_loss']:.4f}" for kind in ("itemic", "text") if row[f"{kind}_loss"]]
+    return (
+        f"{stage} validation after step {row['step']}: loss {row['loss']:.4f} ({', '.join(kinds)}) "
+        f"on {row['samples']:,} samples in {row['seconds']:.1f} s"
     )
 
 

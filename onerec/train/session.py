@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onerec.config import TrainConfig
 from onerec.data.load import PackLoader
+from onerec.data.validation import ValidationPacks, open_validation
 from onerec.distributed import World, on_main
 from onerec.errors import ConfigError, DriftError
 from onerec.model.build import build_model, read_config, read_vocab
@@ -19,6 +20,7 @@ from onerec.model.shard import build_mesh, shard
 from onerec.progress import say
 from onerec.train import commit
 from onerec.train.checkpoint import TrainerState, load_state, load_tensors
+from onerec.train.data_record import go_on_from, record_data
 from onerec.train.flops import peak_of
 from onerec.train.loss import PackedLanguageModel
 from onerec.train.optimizer import build_optimizer, describe_groups
@@ -52,6 +54,8 @@ class Session:
     model_config: Qwen3Config
     optimizer: torch.optim.AdamW
     loader: PackLoader
+    validation: ValidationPacks | None
+    """What is evaluated; None where there is no validation data."""
     packs_per_step: int
     total_steps: int
     """Step at which the stage is done."""
@@ -77,21 +81,34 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
     model_dir = Path(config.model.model_dir)
     vocab = read_vocab(model_dir, config.vocab)
     packs_per_step = _packs_per_step(config, origin.state, world_size=world.size)
+    pad_to = config.data.max_length if device.type == "cuda" else None
     loader = PackLoader(
+        config.data, rank=world.rank, world_size=world.size, packs_per_step=packs_per_step, pad_to=pad_to
+    )
+    if origin.state is not None:  # before iter(): workers copy the position when they start
+        go_on_from(origin.state.data, loader=loader, stage_dir=Path(config.output_dir))
+    validation = open_validation(
         config.data,
         rank=world.rank,
         world_size=world.size,
-        packs_per_step=packs_per_step,
-        pad_to=config.data.max_length if device.type == "cuda" else None,
+        pad_to=pad_to,
+        max_packs=config.validating.max_validation_packs,
     )
-    if origin.state is not None:
-        loader.load_state_dict(origin.state.data)  # before iter(): workers copy the position when they start
     model_config = read_config(config.model)
     model = _sharded_model(config, model_config, vocab=vocab, world=world, device=device)
     optimizer = build_optimizer(model.lm, optim=config.optim)
     _fill(config, origin, model=model, optimizer=optimizer)
     if world.is_main:
         say(f"{describe_groups(model.lm, config.optim)}\n{describe_origin(config, origin)}")
+    on_main(
+        lambda: record_data(
+            loader,
+            packs_per_step=packs_per_step,
+            stage=config.stage,
+            stage_dir=Path(config.output_dir),
+        ),
+        is_main=world.is_main,
+    )
     max_steps = config.duration.max_steps
     total_steps = min(max_steps or loader.total_steps, loader.total_steps)
     if origin.state is not None and origin.state.step > total_steps:
@@ -108,6 +125,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         model_config=model_config,
         optimizer=optimizer,
         loader=loader,
+        validation=validation,
         packs_per_step=packs_per_step,
         total_steps=total_steps,
         ends_by="max_steps" if max_steps is not None and max_steps <= loader.total_steps else "data_end",

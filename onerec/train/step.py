@@ -13,6 +13,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from onerec.distributed import agree
+from onerec.train.losses import LossTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from onerec.data.load import Pack
-    from onerec.train.loss import PackedLanguageModel
+    from onerec.train.loss import PackedLanguageModel, PackLoss
     from onerec.vocab import ItemicVocab
 
 IGNORED = -100
@@ -41,12 +42,9 @@ class Totals:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step did on this rank; tensors are on the device and unsynchronised."""
+    """What a step did on this rank."""
 
-    losses_S2: torch.Tensor
-    """Sum of the losses by source and by kind of target (0 text, 1 itemic), fp64."""
-    counts_S2: torch.Tensor
-    """Trained tokens of the same cells."""
+    losses: LossTable
     grad_norm: float
     """Norm of the gradient over all ranks, before clipping."""
     is_finite: bool
@@ -84,23 +82,11 @@ def take(
     """Forward, backward and, if everything is finite on every rank, update. All ranks call it together."""
     # FSDP averages gradients over ranks; the loss is a sum over them
     scale = world_size / max(totals.trained_tokens, 1)
-    losses = torch.zeros(num_sources * 2, dtype=torch.float64, device=device)
-    counts = torch.zeros(num_sources * 2, dtype=torch.int64)
+    table = LossTable(num_sources, device=device)
     sums = []
     for pack in packs:
-        trained_N, labels_N, cells_N = _targets(pack, vocab=vocab)
-        result = model(
-            pack.input_ids_T.to(device, non_blocking=True),
-            position_ids_T=pack.position_ids_T.to(device, non_blocking=True),
-            cu_seqlens=pack.cu_seqlens.to(device, non_blocking=True),
-            max_seqlen=_rounded_up(pack.max_seqlen),
-            trained_N=trained_N.to(device, non_blocking=True),
-            labels_N=labels_N.to(device, non_blocking=True),
-            scale=scale,
-        )
+        result = run_pack(model, pack, table=table, vocab=vocab, device=device, scale=scale)
         result.loss.backward()
-        losses.index_add_(0, cells_N.to(device, non_blocking=True), result.losses_N.double())
-        counts += torch.bincount(cells_N, minlength=num_sources * 2)
         sums.append(result.losses_N.sum())
     norm = clip_gradients(model, max_norm=max_grad_norm)
     bad_packs = tuple(number for number, total in enumerate(sums) if not torch.isfinite(total))
@@ -108,8 +94,31 @@ def take(
     if is_finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    shape = (num_sources, 2)
-    return Outcome(losses.view(shape), counts.view(shape), float(norm), is_finite, bad_packs)
+    return Outcome(table, float(norm), is_finite, bad_packs)
+
+
+def run_pack(
+    model: PackedLanguageModel,
+    pack: Pack,
+    *,
+    table: LossTable,
+    vocab: ItemicVocab,
+    device: torch.device,
+    scale: float,
+) -> PackLoss:
+    """The forward pass over one pack; its losses are added to `table`."""
+    trained_N, labels_N, cells_N = _targets(pack, vocab=vocab)
+    result = model(
+        pack.input_ids_T.to(device, non_blocking=True),
+        position_ids_T=pack.position_ids_T.to(device, non_blocking=True),
+        cu_seqlens=pack.cu_seqlens.to(device, non_blocking=True),
+        max_seqlen=_rounded_up(pack.max_seqlen),
+        trained_N=trained_N.to(device, non_blocking=True),
+        labels_N=labels_N.to(device, non_blocking=True),
+        scale=scale,
+    )
+    table.add(result.losses_N.detach(), cells_N)
+    return result
 
 
 def _rounded_up(length: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from onerec.config import DataOrder, Dataset, PrepareConfig, Vocab
+from onerec.config import DataOrder, Dataset, Mixture, PrepareConfig, PreparedDataset, Vocab
 from onerec.data.batch import FILLER, Pack
 from onerec.data.label import labels_of
-from onerec.data.load import PackLoader, Slots
+from onerec.data.load import PackLoader, Slots, difference_of_files
 from onerec.data.prepare import prepare
 from onerec.data.store import Store
 from onerec.errors import ConfigError, DriftError
 from tests.data.rows import sample_rows, text, write_rows
+from tests.data.stores import write_index_only
 from tests.data.tokens import CODES, LAYERS
 
 PACKS_PER_STEP = 5
@@ -44,7 +47,8 @@ def store_dir(tmp_path_factory, parquet_dir, tokenizer_dir):
 
 def loader(store_dir, *, rank=0, world_size=1, packs_per_step=PACKS_PER_STEP, pad_to=None, **order):
     settings = {"max_length": MAX_LENGTH, "num_epochs": 2, "num_workers": 0, "local_shuffle_buffer_size": 50}
-    data = DataOrder(store_dir=store_dir, **{**settings, "shuffle_seed": 7, **order})
+    datasets = (PreparedDataset(name="rows", store_dir=store_dir),)
+    data = DataOrder(**{**settings, "datasets": datasets, "shuffle_seed": 7, **order})
     return PackLoader(data, rank=rank, world_size=world_size, packs_per_step=packs_per_step, pad_to=pad_to)
 
 
@@ -172,6 +176,77 @@ def test_a_state_of_another_order_is_refused_with_the_difference(store_dir, orde
     state = loader(store_dir).state_dict()
     with pytest.raises(DriftError, match=difference):
         loader(store_dir, **order).load_state_dict(state)
+
+
+def test_a_state_of_another_selection_is_refused_with_the_difference(store_dir):
+    state = loader(store_dir).state_dict()
+    datasets = (PreparedDataset(name="rows", store_dir=store_dir, validation_fraction=0.1),)
+    with pytest.raises(
+        DriftError, match=r'validation is \{"dataset": null, "fractions": \[0.1\]\}, not None'
+    ):
+        loader(store_dir, datasets=datasets).load_state_dict(state)
+    with pytest.raises(
+        DriftError, match=r'mixture is \{"by": "source", .*"epochs": \{"chat": 2.0\}.*, not None'
+    ):
+        loader(store_dir, mixture=Mixture(epochs={"chat": 2})).load_state_dict(state)
+    with pytest.raises(DriftError, match=r"group_tokens is 250, not None"):
+        loader(store_dir, shuffle_memory_gigabytes=1e-6).load_state_dict(state)
+
+
+def test_the_state_is_small_and_constant_however_far_it_is_and_however_much_is_mixed(tmp_path):
+    names = [f"a source with a rather long name {number}" for number in range(500)]
+    folder = write_index_only(
+        tmp_path / "a", [64] * 1_000_000, sources=np.arange(1_000_000) % 500, names=names
+    )
+    mixture = Mixture(weights=dict.fromkeys(names, 1.0))
+    datasets = (PreparedDataset(name="rows", store_dir=folder, validation_fraction=0.01),)
+    running = loader(folder, datasets=datasets, mixture=mixture, local_shuffle_buffer_size=10**6)
+    at_start = running.state_dict()
+    running.load_state_dict({**at_start, "next_pack": 480_000})
+    after = running.state_dict()
+    assert {**after, "next_pack": 0} == at_start
+    assert len(json.dumps(after)) <= 4096
+    assert len(json.dumps(after)) - len(json.dumps(at_start)) == 5
+
+
+def test_the_state_is_told_without_reading_anything(tmp_path):
+    running = loader(write_index_only(tmp_path / "a", [64] * 100, sources=[0] * 100, names=["chat"]))
+    state = running.state_dict()
+    shutil.rmtree(tmp_path / "a")
+    assert running.state_dict() == state
+
+
+def test_data_that_changed_since_the_state_is_told_by_its_files(tmp_path, tokenizer_dir):
+    for name in ("a", "b"):
+        write_rows(tmp_path / "data" / f"{name}.parquet", sample_rows(7, start=ord(name)))
+    before = loader(prepared(tmp_path / "store", tmp_path / "data", tokenizer_dir))
+    state, files = before.state_dict(), before.files()
+    assert [name for _, name, *_ in files] == ["a.parquet", "b.parquet"]
+    (tmp_path / "data" / "b.parquet").rename(tmp_path / "data" / "c.parquet")
+    write_rows(tmp_path / "data" / "b.parquet", sample_rows(2, start=900))
+    now = loader(prepared(tmp_path / "store", tmp_path / "data", tokenizer_dir))
+    with pytest.raises(DriftError, match="samples is 16, not 14"):
+        now.load_state_dict(state)
+    assert [line.split(":")[0] for line in difference_of_files(files, now.files())][:1] == [
+        "1 file was added"
+    ]
+
+
+def test_several_datasets_are_read_as_one(store_dir, tmp_path, tokenizer_dir):
+    write_rows(tmp_path / "data" / "a.parquet", sample_rows(30, start=500))
+    other = prepared(tmp_path / "store", tmp_path / "data", tokenizer_dir)
+    datasets = tuple(
+        PreparedDataset(name=name, store_dir=folder)
+        for name, folder in (("rows", store_dir), ("more", other))
+    )
+    running = loader(store_dir, datasets=datasets, num_workers=2)
+    read = Counter(uuid for step in running for pack in step.packs for uuid in pack.uuids)
+    assert read == dict.fromkeys((row.uuid for row in [*sample_rows(120), *sample_rows(30, start=500)]), 2)
+    told = running.account()["datasets"]
+    assert {name: facts["samples_per_epoch"] for name, facts in told.items()} == {
+        "rows": [120, 120],
+        "more": [30, 30],
+    }
 
 
 def test_a_state_of_other_data_is_refused_with_the_difference(store_dir, tmp_path, tokenizer_dir):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_a_store_holds_every_row_as_it_is_rendered(make_config, parquet_dir, ren
         rendered = renderer.render(row)
         file = f"part-{number // 40:05d}-of-00003.parquet"
         spans = [list(span) for span in rendered.spans]
-        wanted.append((row.uuid, row.source, file, number % 40, rendered.input_ids, spans))
+        wanted.append((row.uuid, row.source, file, number % 40, rendered.input_ids.tolist(), spans))
     assert stored(config) == wanted
     lengths = [len(one[4]) for one in wanted]
     assert Store(config.output_dir).lengths.tolist() == lengths
@@ -104,8 +105,8 @@ def test_rejected_rows_are_written_down_with_file_row_reason_and_excerpt(make_co
         "file": str(path),
         "row": 1,
         "source": "text",
-        "reason": "messages is not valid JSON",
-        "excerpt": '"[{\\"role\\": \\"tool\\u001b\\", \\"content\\": \\"a\\"}]"',
+        "reason": "a role is not user, assistant or system",
+        "excerpt": '"tool\\u001b"',
     }
 
 
@@ -205,7 +206,7 @@ def test_an_unreadable_file_is_told_and_what_was_done_before_it_is_kept(make_con
     damaged[len(whole) // 4] ^= 0xFF
     broken.write_bytes(damaged)
     config = make_config(tmp_path / "data")
-    with pytest.raises(DataError, match=r"b\.parquet: cannot be read as parquet"):
+    with pytest.raises(DataError, match=r"b\.parquet, row group 0: cannot be read as parquet"):
         prepare(config)
     [kept] = (Path(config.output_dir) / "tokens").glob("*.arrow")
     written = kept.stat().st_mtime_ns
@@ -260,33 +261,40 @@ def test_processes_write_the_same_store_as_one(make_config, parquet_dir, tmp_pat
     assert Store(together.output_dir).fingerprint == fingerprint
 
 
-def test_a_killed_preparation_goes_on_where_it_was(make_config, tmp_path):
+PROGRAM = """
+import pathlib, sys
+from onerec.config import load_config
+from onerec.data import prepare, tokenise
+tokenise.SMALL_BYTES = prepare.SMALL_BYTES = 0
+if __name__ == "__main__":
+    prepare.prepare(load_config(pathlib.Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
+def test_a_killed_preparation_goes_on_where_it_was(make_config, tmp_path, processes, seed):
+    chance = random.Random(seed)
     for part in range(12):
-        write_rows(tmp_path / "data" / f"{part:02d}.parquet", sample_rows(150, start=150 * part))
-    config = make_config(tmp_path / "data")
+        rows = sample_rows(chance.randint(400, 2000), start=10_000 * part)
+        write_rows(tmp_path / "data" / f"{part:02d}.parquet", rows)
+    config = make_config(tmp_path / "data", num_processes=processes)
     (tmp_path / "config.json").write_text(dump_config(config))
-    code = (
-        "import sys, pathlib; from onerec.config import load_config; from onerec.data.prepare import prepare"
-    )
-    argv = [sys.executable, "-c", f"{code}; prepare(load_config(pathlib.Path(sys.argv[1])))", "config.json"]
-    with subprocess.Popen(
-        [*argv[:-1], str(tmp_path / "config.json")], cwd=REPOSITORY, stdout=subprocess.DEVNULL
-    ) as process:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    argv = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "config.json")]
+    wait_for = chance.randint(1, 5)
+    with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
         tokens = Path(config.output_dir) / "tokens"
-        while process.poll() is None and len(list(tokens.glob("[!.]*.json"))) < 2:
-            time.sleep(0.005)
+        while process.poll() is None and len(list(tokens.glob("[!.]*.json"))) < wait_for:
+            time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
     done = {path: path.stat().st_mtime_ns for path in tokens.glob("[!.]*.json")}
-    assert done
-    assert prepare(config)["samples"] == 1800
+    assert 0 < len(done) < 12
+    summary = prepare(config)
     assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert summary["preparation"]["files_tokenised"] == 12 - len(done)
     whole = config.model_copy(update={"output_dir": str(tmp_path / "whole")})
     prepare(whole)
     assert stored(config) == stored(whole)
-
-
-def test_a_row_of_a_megabyte_is_split_like_any_other(make_config, tmp_path):
-    rows = [text("ok " * 350_000, number=1), text("ok", number=2)]
-    write_rows(tmp_path / "a.parquet", rows)
-    summary = prepare(make_config(tmp_path / "a.parquet", max_length=4096))
-    assert (summary["overlong_split"], summary["rejected"], summary["longest_sample"]) == (1, 0, 4096)
+    for path in Path(whole.output_dir).glob("tokens/*"):
+        assert (tokens / path.name).read_bytes() == path.read_bytes()

@@ -34,9 +34,8 @@ def expected(golden: Golden) -> tuple[list[int], list[int]]:
 
 
 def actual(rendered: Rendered) -> tuple[list[int], list[int]]:
-    input_ids = np.array(rendered.input_ids, dtype=np.int32)
-    labels = labels_of(input_ids, np.array(rendered.spans, dtype=np.int32).reshape(-1, 2))
-    return rendered.input_ids, labels.tolist()
+    labels = labels_of(rendered.input_ids, np.array(rendered.spans, dtype=np.int32).reshape(-1, 2))
+    return rendered.input_ids.tolist(), labels.tolist()
 
 
 def renderer_for(tokenizer_dir: Path, *, only_assistant_loss: bool = True, think: bool = False) -> Renderer:
@@ -289,5 +288,5 @@ def test_ids_are_those_of_the_hugging_face_tokenizer_and_tokens_follow_their_fir
     if isinstance(rendered, RowError):
         assert not wanted
         return
-    assert rendered.input_ids == [*encoded["input_ids"], renderer.document_end_id]
+    assert rendered.input_ids.tolist() == [*encoded["input_ids"], renderer.document_end_id]
     assert [number for start, end in rendered.spans for number in range(start, end)] == wanted

@@ -7,7 +7,9 @@ import pytest
 
 from onerec.data.prepare import prepare
 from onerec.data.store import Store
+from onerec.data.write import uuid_hash
 from onerec.errors import DataError
+from tests.data.rows import identifier, text, write_rows
 
 
 def test_index_arrays_agree_with_the_samples(make_config, parquet_dir):
@@ -19,6 +21,16 @@ def test_index_arrays_agree_with_the_samples(make_config, parquet_dir):
         assert len(sample.input_ids) == store.lengths[number]
         assert np.diff(sample.spans).sum() == store.trained[number]
         assert sample.source == store.sources_of[number]
+        assert uuid_hash(sample.uuid) == store.uuid_hashes[number]
+
+
+def test_the_pieces_of_a_row_have_its_uuid(make_config, tmp_path):
+    write_rows(tmp_path / "a.parquet", [text("ok the " * 20, number=1), text("the ok", number=2)])
+    config = make_config(tmp_path / "a.parquet", max_sample_length=16)
+    prepare(config)
+    hashes = Store(config.output_dir).uuid_hashes.tolist()
+    assert len(hashes) > 3
+    assert hashes == [uuid_hash(identifier(1))] * (len(hashes) - 1) + [uuid_hash(identifier(2))]
 
 
 def test_a_folder_without_a_store_is_told(tmp_path):

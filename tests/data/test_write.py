@@ -4,7 +4,7 @@ import pytest
 
 from onerec.data.render import Rendered
 from onerec.data.validate import Record
-from onerec.data.write import CHARACTERS_PER_BATCH, ROWS_PER_BATCH, batches, pieces_of, uuid_hash
+from onerec.data.write import CHARACTERS_PER_BATCH, ROWS_PER_BATCH, batches, pieces_of
 
 
 def sizes(*characters):
@@ -34,9 +34,3 @@ def test_pieces_put_together_are_the_sample(limit):
     assert [number for piece in pieces for number in piece.input_ids] == whole.input_ids
     assert trained == [1, 2, 3, 6, 7, 8, 9]
     assert max(len(piece.input_ids) for piece in pieces) == min(limit, 10)
-
-
-def test_equal_uuids_have_equal_hashes_however_they_are_spelled():
-    spellings = ["6F9619FF-8B86-D011-B42D-00C04FC964FF", "6f9619ff8b86d011b42d00c04fc964ff"]
-    assert len({uuid_hash(spelling) for spelling in spellings}) == 1
-    assert uuid_hash(spellings[0]) != uuid_hash("6f9619ff8b86d011b42d00c04fc964fe")

@@ -31,7 +31,7 @@ def test_the_loss_is_that_of_each_answer_alone(tiny_programme, chats):
     nats, tokens = 0.0, 0
     for row in rows(str(chats)):
         sample = renderer.render(row)
-        ids = torch.tensor([sample.input_ids])
+        ids = torch.tensor([sample.input_ids.tolist()])
         labels = torch.full_like(ids, -100)
         for start, end in sample.spans:
             labels[0, start:end] = ids[0, start:end]

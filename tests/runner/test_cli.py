@@ -74,7 +74,7 @@ def test_everything_missing_is_told_at_once_before_anything_starts(tmp_path: Pat
     assert "error: stages.base.tokenizer_dir: /none/tokenizer.json is not there" in ended.stderr
     assert "error: stages.test.test_cases: /none.json is not there" in ended.stderr
     assert not (tmp_path / "runs").exists()
-    checked = runner(tmp_path, "check", manifest, "--json", "--set", changes[0])
+    checked = runner(tmp_path, "check", manifest, "--json", "--fast", "--set", changes[0])
     assert checked.returncode == 3
     assert [finding["place"] for finding in json.loads(checked.stdout)] == ["stages.base.tokenizer_dir"]
 

@@ -74,15 +74,47 @@ def test_the_whole_command_of_each_launcher(
 
 
 def test_steps_that_do_not_train_are_one_process_here_under_every_launcher(tmp_path: Path) -> None:
+    convert = small_plan(tmp_path).step("first:convert")
+    for launcher in ("torchrun", "mpirun"):
+        (command,) = commands(convert, TWO_HOSTS, (f"cluster.launcher={launcher}",))
+        assert command.argv[:3] == ("/venv/bin/python", "-m", "runner.rank")
+        assert command.env["OMP_NUM_THREADS"] == "16"
+
+
+def test_preparation_on_one_host_is_one_process_here(tmp_path: Path) -> None:
     prepare = small_plan(tmp_path).step("prepare:mixed")
     for launcher in ("torchrun", "mpirun"):
-        (command,) = commands(prepare, TWO_HOSTS, (f"cluster.launcher={launcher}",))
+        tools = replace(TWO_HOSTS, hosts=(Host("host1", 8),))
+        (command,) = commands(prepare, tools, (f"cluster.launcher={launcher}", "cluster.nnodes=1"))
         assert command.argv == (
             *("/venv/bin/python", "-m", "runner.rank"),
             *("--log-dir", "/runs/small/data/mixed/logs/attempt-1", "--"),
             *("-m", "onerec", "/runs/small/data/mixed/config.json"),
         )
         assert command.env["OMP_NUM_THREADS"] == "16"
+
+
+@pytest.mark.parametrize("tools", [TWO_HOSTS, FIVE], ids=["Open MPI 4", "Open MPI 5"])
+def test_preparation_on_several_hosts_is_one_process_on_each_under_mpirun(
+    tmp_path: Path, tools: Toolchain
+) -> None:
+    prepare = small_plan(tmp_path).step("prepare:mixed")
+    (command,) = commands(prepare, tools, ("cluster.launcher=mpirun",))
+    words = " ".join(command.argv)
+    assert "-np 2 " in words
+    assert "--map-by ppr:1:node " in words
+    assert words.endswith("-m onerec /runs/small/data/mixed/config.json")
+    assert "OMP_NUM_THREADS=16" in command.argv
+    cluster = load(SHIPPED / "onerec_1.7b.toml", ("cluster.launcher=mpirun",)).manifest.cluster
+    assert world_size(prepare, cluster=cluster, tools=tools) == 2
+
+
+def test_preparation_on_several_hosts_is_one_process_on_each_under_torchrun(tmp_path: Path) -> None:
+    prepare = small_plan(tmp_path).step("prepare:mixed")
+    here, there = commands(prepare, TWO_HOSTS, ("cluster.launcher=torchrun", "cluster.nnodes=2"))
+    assert "--nproc-per-node 1 " in " ".join(here.argv)
+    assert there.argv[:5] == ("ssh", "-o", "BatchMode=yes", "host2", "--")
+    assert "--nproc-per-node 1 " in there.argv[5]
 
 
 def test_mpirun_exports_every_variable_exactly_once_and_whole(step: Step) -> None:

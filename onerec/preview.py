@@ -1,0 +1,238 @@
+"""The preview program: a few samples exactly as training reads them, and the packs that hold them.
+
+From a prepared store they are the first that the stage reads; otherwise rows spread over the files are
+rendered and packed here. Nothing is written but preview.json, and plans of a store, which training shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onerec.config import DataOrder, PreviewConfig
+from onerec.data.batch import Pack, pack_arrays, pack_of
+from onerec.data.columns import uuid_hashes
+from onerec.data.holdout import held_out
+from onerec.data.label import IGNORED
+from onerec.data.load import PackLoader
+from onerec.data.pack import best_fit
+from onerec.data.prepare import sample_limit
+from onerec.data.render import Renderer
+from onerec.data.sources import locations_of, shown
+from onerec.data.store import Store, StoredSample
+from onerec.data.tokenizer import check_itemic_tokens, load_tokenizer
+from onerec.data.trial import Trial, candidates, try_rows
+from onerec.data.validation import open_validation
+from onerec.errors import ConfigError, DataError
+from onerec.expanded_tokenizer import expanded_tokenizer
+from onerec.preview_text import PartReader
+from onerec.progress import write_json_atomically
+
+MOST_FILES = 64
+"""Files that rows are taken from when there is no store."""
+SPARE_ROWS = 8
+"""Rows per file to fall back on when some are rejected."""
+REJECTS_TOLD = 20
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Packs, and where in them the samples stand that are shown."""
+
+    packs: tuple[Pack, ...]
+    sources: tuple[str, ...]
+    """Names of the sources that the packs number."""
+    chosen: tuple[tuple[int, int, str, int | None], ...]
+    """Pack, document in it, file and row of each sample."""
+    facts: Document
+    """What else there is to tell: rows looked at, rejects."""
+
+
+def preview(config: PreviewConfig) -> dict[str, object]:
+    """Write preview.json; returns how many samples and packs are in it.
+
+    Raises ConfigError for a tokenizer or size that does not fit, DataError when no row can be trained on.
+    """
+    output_dir = Path(config.output_dir)
+    folder = expanded_tokenizer(Path(config.tokenizer_dir), config.vocab, into=output_dir / "tokenizer")
+    found = _from_rows(config, folder) if config.order is None else _from_store(config, config.order)
+    document = _document(config, found, _part_reader(config, folder))
+    write_json_atomically(output_dir / "preview.json", document)
+    return {"samples": len(document["samples"]), "packs": len(document["packs"])}
+
+
+def _part_reader(config: PreviewConfig, folder: Path) -> PartReader:
+    tokenizer = load_tokenizer(folder)
+    itemic = check_itemic_tokens(
+        tokenizer,
+        layer_n=config.vocab.itemic_layer_n,
+        size_per_layer=config.vocab.vocab_size_per_layer,
+        expected=config.dataset.itemic_id_range,
+        folder=folder,
+    )
+    return PartReader(tokenizer.backend_tokenizer, (itemic.first_id, itemic.last_id))
+
+
+def _from_store(config: PreviewConfig, order: DataOrder) -> Shown:
+    """The first samples of the dataset in the first packs that the stage reads of it."""
+    assert config.store_dir is not None, "an order is given for a prepared store"
+    store = Store(config.store_dir)
+    stream, sources = _packs_of(order, config.store_dir)
+    packs: list[Pack] = []
+    chosen: list[tuple[int, int, str, int | None]] = []
+    for pack in stream:
+        places = list(_places_in(store, pack))
+        packs += [pack] if places else []
+        chosen += [(len(packs) - 1, *place) for place in places]
+        if len(chosen) >= config.samples:
+            break
+    chosen = chosen[: config.samples]
+    return Shown(tuple(packs[: chosen[-1][0] + 1] if chosen else ()), sources, tuple(chosen), {})
+
+
+def _packs_of(order: DataOrder, store_dir: str) -> tuple[Iterator[Pack], tuple[str, ...]]:
+    """Packs of the first epoch, or of the validation when that is all the store is read for."""
+    if all(dataset.store_dir != store_dir for dataset in order.datasets):
+        validation = open_validation(order, rank=0, world_size=1, pad_to=None, max_packs=None)
+        if validation is None:
+            raise ConfigError(f"{store_dir}: its stage evaluates on nothing of it; see its prepare step")
+        return iter(validation), validation.sources
+    here = order.model_copy(update={"num_workers": 0, "num_epochs": 1})
+    loader = PackLoader(here, rank=0, world_size=1, packs_per_step=1, pad_to=None)
+    return (pack for step in loader for pack in step.packs), loader.sources
+
+
+def _places_in(store: Store, pack: Pack) -> Iterator[tuple[int, str, int]]:
+    """Document, file and row of each document of a pack that is a sample of the store."""
+    if not pack.uuids:
+        return
+    hashes = uuid_hashes(pack.uuids)
+    numbers = np.flatnonzero(np.isin(store.uuid_hashes, hashes))
+    ends = pack.cu_seqlens.tolist()
+    ids = pack.input_ids_T.numpy()
+    samples = [(int(store.uuid_hashes[number]), store.sample(int(number))) for number in numbers]
+    for document, name in enumerate(hashes.tolist()):
+        part = ids[ends[document] : ends[document + 1]]
+        same = (one for key, one in samples if key == name and np.array_equal(one.input_ids, part))
+        found = next(same, None)
+        if found is not None:
+            yield document, shown(found.file), found.row
+
+
+def _from_rows(config: PreviewConfig, tokenizer_dir: Path) -> Shown:
+    """Rows spread over the files, until they give enough samples; packed by best fit."""
+    sample_limit(config.dataset)
+    renderer = Renderer(
+        tokenizer_dir,
+        only_assistant_loss=config.dataset.only_assistant_loss,
+        add_think_pattern=config.dataset.add_think_pattern,
+    )
+    locations = sorted({location for source in config.sources for location in locations_of(source)})
+    files = min(len(locations), config.samples, MOST_FILES)
+    rows = candidates(locations, files=files, rows_per_file=-(-config.samples // files) + SPARE_ROWS)
+    trials: list[Trial] = []
+    for trial in try_rows(rows, renderer, config.dataset):
+        trials.append(trial)
+        if sum(len(one.samples) for one in trials) >= config.samples:
+            break
+    facts = {
+        "files": len(locations),
+        "rows_looked_at": len(trials),
+        "left_out": [_left_out(trial) for trial in trials if not trial.samples],
+    }
+    return _packed(trials, config, facts, pad_id=renderer.pad_id)
+
+
+def _packed(trials: Sequence[Trial], config: PreviewConfig, facts: Document, *, pad_id: int) -> Shown:
+    """The samples of the rows as the loader would hand them over, one pack after the other."""
+    names = tuple(sorted({trial.source for trial in trials if trial.samples}))
+    samples = list(_stored(trials, names))[: config.samples]
+    if not samples:
+        told = "; ".join(f"{one['file']}, row {one['row']}: {one['reason']}" for one in facts["left_out"][:3])
+        raise DataError(
+            f"{', '.join(map(shown, config.sources))}: none of {len(trials)} rows gives a sample"
+            f"{': ' if told else ''}{told}; correct the rows"
+        )
+    lengths = np.array([len(sample.input_ids) for sample in samples])
+    numbers, count = best_fit(lengths, config.dataset.max_length)
+    members = [np.flatnonzero(numbers == number).tolist() for number in range(count)]
+    packs = tuple(
+        pack_of(pack_arrays([samples[one] for one in group], pack=number, pad_id=pad_id, pad_to=None))
+        for number, group in enumerate(members)
+    )
+    chosen = sorted(
+        (one, number, document) for number, group in enumerate(members) for document, one in enumerate(group)
+    )
+    places = tuple((pack, document, samples[one].file, samples[one].row) for one, pack, document in chosen)
+    return Shown(packs, names, places, facts)
+
+
+def _stored(trials: Iterable[Trial], sources: Sequence[str]) -> Iterator[StoredSample]:
+    """Samples of rows as a store gives them."""
+    for trial in trials:
+        for rendered in trial.samples:
+            yield StoredSample(
+                input_ids=np.array(rendered.input_ids, dtype=np.int32),
+                spans=np.array(rendered.spans, dtype=np.int32).reshape(-1, 2),
+                uuid=trial.uuid,
+                source=sources.index(trial.source),
+                file=shown(trial.record.file),
+                row=trial.record.row,
+            )
+
+
+def _left_out(trial: Trial) -> Document:
+    place = {"file": shown(trial.record.file), "row": trial.record.row, "source": trial.source}
+    return {**place, "reason": trial.reason, "excerpt": trial.excerpt}
+
+
+def _document(config: PreviewConfig, found: Shown, reader: PartReader) -> Document:
+    """All of preview.json."""
+    documents = [_pack_document(pack, found.sources) for pack in found.packs]
+    fraction = config.dataset.validation_fraction
+    samples = [
+        _sample_document(documents[pack], document, reader, fraction)
+        | {"pack": pack, "file": file, "row": row}
+        for pack, document, file, row in found.chosen
+    ]
+    return {
+        "is_prepared": config.order is not None,
+        "max_length": config.dataset.max_length if config.order is None else config.order.max_length,
+        "samples": samples,
+        "packs": documents,
+        **found.facts,
+    }
+
+
+def _pack_document(pack: Pack, sources: Sequence[str]) -> Document:
+    """One pack as `preview --json` shows it: arrays over its tokens, and one entry for each document."""
+    numbers = pack.document_sources.tolist()[: pack.samples]
+    return {
+        "input_ids": pack.input_ids_T.tolist(),
+        "labels": pack.labels_T.tolist(),
+        "position_ids": pack.position_ids_T.tolist(),
+        "cu_seqlens": pack.cu_seqlens.tolist(),
+        "sources": [sources[number] for number in numbers],
+        "uuids": list(pack.uuids),
+    }
+
+
+def _sample_document(pack: Document, document: int, reader: PartReader, fraction: float) -> Document:
+    """One sample for people; `fraction` of the rows are held out for validation."""
+    start, end = pack["cu_seqlens"][document : document + 2]
+    ids, labels = pack["input_ids"][start:end], pack["labels"][start:end]
+    return {
+        "document": document,
+        "source": pack["sources"][document],
+        "uuid": pack["uuids"][document],
+        "tokens": len(ids),
+        "trained_tokens": sum(label != IGNORED for label in labels),
+        "parts": reader.parts_of(ids, labels),
+        "is_held_out": bool(held_out(uuid_hashes([pack["uuids"][document]]), fraction)[0]),
+    }

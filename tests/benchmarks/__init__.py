@@ -1,0 +1,1 @@
+"""Benchmarks against the tools that people would use instead; `python -m tests.benchmarks` runs them."""
