@@ -19,7 +19,7 @@ def material(**changes):
         "users": (User("a", 30, "M", "writer"), User("b"), User("c")),
         "split": split_last(HISTORIES),
         "spellings": tuple(f"<{n}>" for n in range(6)),
-        "tokens_per_item": 5,
+        "window_items": 350,
         "history_length": 2,
         "samples_per_user": 2,
         "seed": 3,
@@ -89,7 +89,7 @@ def test_long_histories_become_windows_that_lose_no_item():
     seen = "".join(row.segments[0][row.segments[0].index("<") :] for row in mine)
     assert [row.metadata["window"] for row in mine] == [0, 1, 2, 3]
     assert seen == "".join(f"<{n}>" for n in histories[0][:-1])
-    assert max(row.segments[0].count("<") for row in mine) * 5 <= tasks.HISTORY_TOKENS
+    assert max(row.segments[0].count("<") for row in mine) <= material().window_items
 
 
 @pytest.mark.parametrize(

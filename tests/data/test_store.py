@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onerec.data.columns import uuid_hash
 from onerec.data.prepare import prepare
 from onerec.data.store import Store
-from onerec.data.write import uuid_hash
 from onerec.errors import DataError
 from tests.data.rows import identifier, text, write_rows
 
