@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from onerec.config import DataOrder, Dataset, Mixture, PrepareConfig, PreparedDataset, Vocab
+from onerec.config import PreparedDataset
 from onerec.data.batch import FILLER, Pack
 from onerec.data.label import labels_of
-from onerec.data.load import PackLoader, Slots, difference_of_files
-from onerec.data.prepare import prepare
+from onerec.data.load import PackLoader
 from onerec.data.store import Store
-from onerec.errors import ConfigError, DriftError
+from onerec.errors import ConfigError
+from tests.data.loaders import MAX_LENGTH, loader, prepared
 from tests.data.rows import sample_rows, text, write_rows
-from tests.data.stores import write_index_only
-from tests.data.tokens import CODES, LAYERS
-
-PACKS_PER_STEP = 5
-MAX_LENGTH = 128
-
-
-def prepared(folder: Path, sources: Path, tokenizer_dir: Path) -> str:
-    prepare(
-        PrepareConfig(
-            output_dir=str(folder),
-            tokenizer_dir=str(tokenizer_dir),
-            sources=(str(sources),),
-            dataset=Dataset(sources=str(sources), max_length=MAX_LENGTH),
-            vocab=Vocab(itemic_layer_n=LAYERS, vocab_size_per_layer=CODES),
-        )
-    )
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
 def store_dir(tmp_path_factory, parquet_dir, tokenizer_dir):
     return prepared(tmp_path_factory.mktemp("store"), parquet_dir, tokenizer_dir)
-
-
-def loader(store_dir, *, rank=0, world_size=1, packs_per_step=PACKS_PER_STEP, pad_to=None, **order):
-    settings = {"max_length": MAX_LENGTH, "num_epochs": 2, "num_workers": 0, "local_shuffle_buffer_size": 50}
-    datasets = (PreparedDataset(name="rows", store_dir=store_dir),)
-    data = DataOrder(**{**settings, "datasets": datasets, "shuffle_seed": 7, **order})
-    return PackLoader(data, rank=rank, world_size=world_size, packs_per_step=packs_per_step, pad_to=pad_to)
 
 
 def content(pack: Pack) -> tuple:
@@ -140,20 +113,6 @@ def test_a_stop_at_any_step_goes_on_exactly_in_another_world(store_dir, referenc
         assert global_steps(ranks) == reference[step:]
 
 
-def test_the_state_is_the_position_of_the_steps_given_out_whatever_was_fetched_ahead(store_dir):
-    states = []
-    for workers in (0, 2):
-        running = loader(store_dir, num_workers=workers)
-        steps = iter(running)
-        for _ in range(3):
-            next(steps)
-        states.append(running.state_dict())
-        steps.close()
-    assert states[0] == states[1]
-    assert (states[0]["epoch"], states[0]["next_pack"]) == (0, 3 * PACKS_PER_STEP)
-    assert len(json.dumps(states[0])) < 1000
-
-
 def test_a_stop_may_be_followed_by_steps_of_another_size(store_dir, reference):
     running = loader(store_dir)
     steps = iter(running)
@@ -162,74 +121,6 @@ def test_a_stop_may_be_followed_by_steps_of_another_size(store_dir, reference):
     going_on.load_state_dict(running.state_dict())
     rest = [pack for step in global_steps([going_on]) for pack in step]
     assert rest == [pack for step in reference[1:] for pack in step]
-
-
-@pytest.mark.parametrize(
-    ("order", "difference"),
-    [
-        ({"shuffle_seed": 8}, "seed is 8, not 7"),
-        ({"max_length": 256}, "max_length is 256, not 128"),
-        ({"local_shuffle_buffer_size": 60}, "local_shuffle_buffer_size is 60, not 50"),
-    ],
-)
-def test_a_state_of_another_order_is_refused_with_the_difference(store_dir, order, difference):
-    state = loader(store_dir).state_dict()
-    with pytest.raises(DriftError, match=difference):
-        loader(store_dir, **order).load_state_dict(state)
-
-
-def test_a_state_of_another_selection_is_refused_with_the_difference(store_dir):
-    state = loader(store_dir).state_dict()
-    datasets = (PreparedDataset(name="rows", store_dir=store_dir, validation_fraction=0.1),)
-    with pytest.raises(
-        DriftError, match=r'validation is \{"dataset": null, "fractions": \[0.1\]\}, not None'
-    ):
-        loader(store_dir, datasets=datasets).load_state_dict(state)
-    with pytest.raises(
-        DriftError, match=r'mixture is \{"by": "source", .*"epochs": \{"chat": 2.0\}.*, not None'
-    ):
-        loader(store_dir, mixture=Mixture(epochs={"chat": 2})).load_state_dict(state)
-    with pytest.raises(DriftError, match=r"group_tokens is 250, not None"):
-        loader(store_dir, shuffle_memory_gigabytes=1e-6).load_state_dict(state)
-
-
-def test_the_state_is_small_and_constant_however_far_it_is_and_however_much_is_mixed(tmp_path):
-    names = [f"a source with a rather long name {number}" for number in range(500)]
-    folder = write_index_only(
-        tmp_path / "a", [64] * 1_000_000, sources=np.arange(1_000_000) % 500, names=names
-    )
-    mixture = Mixture(weights=dict.fromkeys(names, 1.0))
-    datasets = (PreparedDataset(name="rows", store_dir=folder, validation_fraction=0.01),)
-    running = loader(folder, datasets=datasets, mixture=mixture, local_shuffle_buffer_size=10**6)
-    at_start = running.state_dict()
-    running.load_state_dict({**at_start, "next_pack": 480_000})
-    after = running.state_dict()
-    assert {**after, "next_pack": 0} == at_start
-    assert len(json.dumps(after)) <= 4096
-    assert len(json.dumps(after)) - len(json.dumps(at_start)) == 5
-
-
-def test_the_state_is_told_without_reading_anything(tmp_path):
-    running = loader(write_index_only(tmp_path / "a", [64] * 100, sources=[0] * 100, names=["chat"]))
-    state = running.state_dict()
-    shutil.rmtree(tmp_path / "a")
-    assert running.state_dict() == state
-
-
-def test_data_that_changed_since_the_state_is_told_by_its_files(tmp_path, tokenizer_dir):
-    for name in ("a", "b"):
-        write_rows(tmp_path / "data" / f"{name}.parquet", sample_rows(7, start=ord(name)))
-    before = loader(prepared(tmp_path / "store", tmp_path / "data", tokenizer_dir))
-    state, files = before.state_dict(), before.files()
-    assert [name for _, name, *_ in files] == ["a.parquet", "b.parquet"]
-    (tmp_path / "data" / "b.parquet").rename(tmp_path / "data" / "c.parquet")
-    write_rows(tmp_path / "data" / "b.parquet", sample_rows(2, start=900))
-    now = loader(prepared(tmp_path / "store", tmp_path / "data", tokenizer_dir))
-    with pytest.raises(DriftError, match="samples is 16, not 14"):
-        now.load_state_dict(state)
-    assert [line.split(":")[0] for line in difference_of_files(files, now.files())][:1] == [
-        "1 file was added"
-    ]
 
 
 def test_several_datasets_are_read_as_one(store_dir, tmp_path, tokenizer_dir):
@@ -247,23 +138,6 @@ def test_several_datasets_are_read_as_one(store_dir, tmp_path, tokenizer_dir):
         "rows": [120, 120],
         "more": [30, 30],
     }
-
-
-def test_a_state_of_other_data_is_refused_with_the_difference(store_dir, tmp_path, tokenizer_dir):
-    write_rows(tmp_path / "data" / "a.parquet", sample_rows(7))
-    other = prepared(tmp_path / "store", tmp_path / "data", tokenizer_dir)
-    with pytest.raises(DriftError, match="samples is 7, not 120"):
-        loader(other).load_state_dict(loader(store_dir).state_dict())
-
-
-def test_a_state_beyond_the_epochs_is_refused(store_dir):
-    running = loader(store_dir)
-    state = [running.state_dict() for _ in running][-1]
-    with pytest.raises(DriftError, match="num_epochs is 1; raise num_epochs"):
-        loader(store_dir, num_epochs=1).load_state_dict(state)
-    longer = loader(store_dir, num_epochs=3)
-    longer.load_state_dict(state)
-    assert sum(pack.samples for step in longer for pack in step.packs) == 120
 
 
 @pytest.mark.parametrize(("pad_to", "length"), [(None, 1), (MAX_LENGTH, MAX_LENGTH), (200, 200)])
@@ -327,18 +201,3 @@ def test_packs_too_small_for_the_store_are_refused(store_dir):
         loader(store_dir, max_length=32)
     with pytest.raises(ConfigError, match="pad_to 64 is below max_length 128"):
         loader(store_dir, pad_to=64)
-
-
-@pytest.mark.parametrize(
-    ("slots", "wanted"),
-    [
-        (Slots(start=0, total=5, packs_per_step=2, rank=0, world_size=1), [0, 1, 2, 3, 4, -1]),
-        (Slots(start=0, total=5, packs_per_step=2, rank=1, world_size=2), [1, 3, -1]),
-        (Slots(start=0, total=5, packs_per_step=3, rank=1, world_size=2), [1, -1, 4, -1]),
-        (Slots(start=4, total=5, packs_per_step=3, rank=0, world_size=2), [4, -1]),
-        (Slots(start=0, total=2, packs_per_step=1, rank=3, world_size=4), [-1, -1]),
-        (Slots(start=5, total=5, packs_per_step=3, rank=0, world_size=2), []),
-    ],
-)
-def test_the_slots_of_a_rank_are_its_share_of_each_step(slots, wanted):
-    assert (list(slots), len(slots)) == (wanted, len(wanted))
