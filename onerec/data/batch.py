@@ -1,6 +1,6 @@
 """One pack as arrays and as tensors: ids, labels, positions and document borders of one micro-step.
 
-Shapes: T is tokens of the pack with padding, D its documents with padding.
+Shapes: T is tokens of the pack with padding, D its documents with padding, N its trained tokens.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ class Pack:
     """int64; label i is what position i predicts, -100 where nothing is trained."""
     position_ids_T: torch.Tensor
     """int64; from 0 in each document."""
+    trained_N: torch.Tensor
+    """int64; the N positions whose label is not -100."""
+    trained_labels_N: torch.Tensor
+    """int64; their labels."""
+    trained_sources_N: torch.Tensor
+    """int64; place of each one's source in the loader's sources."""
     cu_seqlens: torch.Tensor
     """int32, shape D + 1: where each document begins, and T; padding is a document of its own."""
     max_seqlen: int
@@ -54,6 +60,10 @@ class PackArrays:
 
     input_ids: Int32Array
     labels: Int32Array
+    trained: Int32Array
+    """Positions that have a label."""
+    trained_sources: Int32Array
+    """Source of each of them."""
     lengths: Int32Array
     """Tokens of each document, padding included."""
     sources: Int32Array
@@ -73,16 +83,31 @@ def pack_arrays(samples: Sequence[StoredSample], *, pack: int, pad_id: int, pad_
         input_ids[at:end] = sample.input_ids
         labels[at:end] = labels_of(sample.input_ids, sample.spans)
         at = end
-    lengths = [len(sample.input_ids) for sample in samples]
-    sources = [sample.source for sample in samples]
-    return PackArrays(
-        input_ids=input_ids,
-        labels=labels,
-        lengths=np.array([*lengths, padding] if padding else lengths, dtype=np.int32),
-        sources=np.array([*sources, PADDING_SOURCE] if padding else sources, dtype=np.int32),
+    lengths = [len(sample.input_ids) for sample in samples] + ([padding] if padding else [])
+    sources = [sample.source for sample in samples] + ([PADDING_SOURCE] if padding else [])
+    return packed(
+        input_ids,
+        labels,
+        lengths=np.array(lengths, dtype=np.int32),
+        sources=np.array(sources, dtype=np.int32),
         uuids=tuple(sample.uuid for sample in samples),
         pack=pack,
     )
+
+
+def packed(
+    input_ids: Int32Array,
+    labels: Int32Array,
+    *,
+    lengths: Int32Array,
+    sources: Int32Array,
+    uuids: tuple[str, ...],
+    pack: int,
+) -> PackArrays:
+    """Documents of these lengths and sources as a pack, with what a worker can work out for the trainer."""
+    trained = np.flatnonzero(labels != IGNORED).astype(np.int32)
+    documents = np.searchsorted(np.cumsum(lengths), trained, side="right")
+    return PackArrays(input_ids, labels, trained, sources[documents], lengths, sources, uuids, pack)
 
 
 def pack_of(arrays: PackArrays) -> Pack:
@@ -92,15 +117,22 @@ def pack_of(arrays: PackArrays) -> Pack:
     positions: npt.NDArray[np.int64] = np.arange(ends[-1]) - np.repeat(starts, arrays.lengths)
     samples = len(arrays.uuids)
     return Pack(
-        input_ids_T=torch.from_numpy(arrays.input_ids.astype(np.int64)),
-        labels_T=torch.from_numpy(arrays.labels.astype(np.int64)),
+        input_ids_T=_as_int64(arrays.input_ids),
+        labels_T=_as_int64(arrays.labels),
         position_ids_T=torch.from_numpy(positions),
+        trained_N=_as_int64(arrays.trained),
+        trained_labels_N=_as_int64(arrays.labels[arrays.trained]),
+        trained_sources_N=_as_int64(arrays.trained_sources),
         cu_seqlens=torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)),
         max_seqlen=int(arrays.lengths.max()),
-        document_sources=torch.from_numpy(arrays.sources.astype(np.int64)),
+        document_sources=_as_int64(arrays.sources),
         samples=samples,
         tokens=int(arrays.lengths[:samples].sum()),
-        trained_tokens=int(np.count_nonzero(arrays.labels != IGNORED)),
+        trained_tokens=len(arrays.trained),
         uuids=arrays.uuids,
         pack=arrays.pack,
     )
+
+
+def _as_int64(values: Int32Array) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.int64))

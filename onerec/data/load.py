@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +69,24 @@ class PackLoader:
         self.total_steps = -(-self.total_packs // packs_per_step)
 
     def __iter__(self) -> Iterator[StepPacks]:
-        slots = Slots(self._next, self.total_packs, self._packs_per_step, self._rank, self._world_size)
-        arrays = iter(self._engine(slots))
-        for _ in range(0, len(slots), slots.packs_per_rank):
-            packs = tuple(pack_of(next(arrays)) for _ in range(slots.packs_per_rank))
-            self._next = min(self._next + self._packs_per_step, self.total_packs)
-            yield StepPacks(packs)
+        """Steps from the position on; the first is read here, while the workers that read the rest start."""
+        first, rest = self._slots().halves()
+        with ThreadPoolExecutor(1, thread_name_prefix="start workers") as thread:
+            starting = thread.submit(lambda: iter(self._engine(rest)) if len(rest) else iter(()))
+            if len(first):
+                yield self._step(self._reader[number] for number in first)
+            arrays = starting.result()
+        for _ in range(0, len(rest), rest.packs_per_rank):
+            yield self._step(arrays)
+
+    def _slots(self) -> Slots:
+        return Slots(self._next, self.total_packs, self._packs_per_step, self._rank, self._world_size)
+
+    def _step(self, arrays: Iterator[PackArrays]) -> StepPacks:
+        """The next step, which the position moves behind."""
+        packs = tuple(pack_of(next(arrays)) for _ in range(self._slots().packs_per_rank))
+        self._next = min(self._next + self._packs_per_step, self.total_packs)
+        return StepPacks(packs)
 
     def account(self) -> dict[str, Any]:
         """What all epochs will read, exactly, as JSON values: see `account_of`."""

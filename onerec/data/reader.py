@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ class Slots:
 
     def __len__(self) -> int:
         return -(-(self.total - self.start) // self.packs_per_step) * self.packs_per_rank
+
+    def halves(self) -> tuple[Slots, Slots]:
+        """The next step, and all that follow it."""
+        end = min(self.start + self.packs_per_step, self.total)
+        return replace(self, total=end), replace(self, start=end)
 
     def __iter__(self) -> Iterator[int]:
         for first in range(self.start, self.total, self.packs_per_step):

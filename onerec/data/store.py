@@ -6,7 +6,9 @@ Reading only; `prepare` writes.
 
 from __future__ import annotations
 
+import itertools
 import json
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,7 +101,7 @@ class Store:
         self.lengths, self.trained, self.sources_of, self.uuid_hashes, self._file_starts = (
             self.mapped(name) for name in INDEX_ARRAYS
         )
-        self._open = lru_cache(maxsize=OPEN_FILES)(TokenFile)
+        self._open = lru_cache(maxsize=OPEN_FILES)(self._token_file)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -107,11 +109,12 @@ class Store:
     def sample(self, number: int) -> StoredSample:
         """Sample of this number, from 0 in the order of files and rows."""
         place = int(np.searchsorted(self._file_starts, number, side="right")) - 1
-        entry = self.files[place]
-        tokens = self._open(self.paths.tokens / entry["tokens"])
-        return tokens.sample(
-            number - int(self._file_starts[place]), int(self.sources_of[number]), entry["file"]
-        )
+        tokens = self._open(place)
+        first, source = int(self._file_starts[place]), int(self.sources_of[number])
+        return tokens.sample(number - first, source, self.files[place]["file"])
+
+    def _token_file(self, place: int) -> TokenFile:
+        return TokenFile(self.paths.tokens / self.files[place]["tokens"])
 
     def mapped(self, name: str) -> npt.NDArray[Any]:
         """One of INDEX_ARRAYS in a mapping of its own: pages that were read leave memory when it goes."""
@@ -132,11 +135,11 @@ class TokenFile:
             self._batches = [self._reader.get_batch(k) for k in range(self._reader.num_record_batches)]
         except (OSError, pa.ArrowException) as fault:
             raise DataError(f"{path}: cannot be read: {fault}; remove it and prepare again") from fault
-        counts = [batch.num_rows for batch in self._batches]
-        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._starts = [0, *itertools.accumulate(batch.num_rows for batch in self._batches)]
+        self._views: dict[int, _BatchView] = {}
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of plain numbers over all samples; `input_ids` and `spans` are not."""
@@ -150,21 +153,53 @@ class TokenFile:
 
     def sample(self, number: int, source: int, file: str) -> StoredSample:
         """Sample of this number within the file, with the source and file that the store knows it by."""
-        place = int(np.searchsorted(self._starts, number, side="right")) - 1
-        batch, row = self._batches[place], number - int(self._starts[place])
+        place = bisect_right(self._starts, number) - 1
+        view, row = self._view(place), number - self._starts[place]
         return StoredSample(
-            input_ids=_list_value(batch.column("input_ids"), row),
-            spans=_list_value(batch.column("spans"), row).reshape(-1, 2),
-            uuid=batch.column("uuid")[row].as_py(),
+            input_ids=view.input_ids.at(row),
+            spans=view.spans.at(row).reshape(-1, 2),
+            uuid=view.uuids[row].as_py(),
             source=source,
             file=file,
-            row=batch.column("row")[row].as_py(),
+            row=int(view.rows[row]),
         )
 
+    def _view(self, place: int) -> _BatchView:
+        view = self._views.get(place)
+        if view is None:
+            batch = self._batches[place]
+            view = self._views[place] = _BatchView(
+                input_ids=_Lists.of(batch.column("input_ids")),
+                spans=_Lists.of(batch.column("spans")),
+                uuids=batch.column("uuid"),
+                rows=batch.column("row").to_numpy(),
+            )
+        return view
 
-def _list_value(column: pa.ListArray, row: int) -> Int32Array:
-    """One list of a list column, as a view."""
-    return column[row].values.to_numpy(zero_copy_only=True)
+
+@dataclass(frozen=True)
+class _Lists:
+    """A list column as two views of the mapped file: slicing them is many times quicker than Arrow's."""
+
+    values: Int32Array
+    offsets: Int32Array
+
+    @classmethod
+    def of(cls, column: pa.ListArray) -> _Lists:
+        return cls(column.values.to_numpy(zero_copy_only=True), column.offsets.to_numpy())
+
+    def at(self, row: int) -> Int32Array:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+
+@dataclass(frozen=True)
+class _BatchView:
+    """The columns of one record batch that samples are read from."""
+
+    input_ids: _Lists
+    spans: _Lists
+    uuids: pa.StringArray
+    rows: npt.NDArray[np.int64]
 
 
 def read_meta(paths: StorePaths) -> dict[str, Any] | None:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from onerec.train.loss import PackedLanguageModel, PackLoss
     from onerec.vocab import ItemicVocab
 
-IGNORED = -100
-
 
 @dataclass(frozen=True)
 class Totals:
@@ -107,14 +105,14 @@ def run_pack(
     scale: float,
 ) -> PackLoss:
     """The forward pass over one pack; its losses are added to `table`."""
-    trained_N, labels_N, cells_N = _targets(pack, vocab=vocab)
+    cells_N = cells_of(pack, vocab=vocab)
     result = model(
         pack.input_ids_T.to(device, non_blocking=True),
         position_ids_T=pack.position_ids_T.to(device, non_blocking=True),
         cu_seqlens=pack.cu_seqlens.to(device, non_blocking=True),
         max_seqlen=_rounded_up(pack.max_seqlen),
-        trained_N=trained_N.to(device, non_blocking=True),
-        labels_N=labels_N.to(device, non_blocking=True),
+        trained_N=pack.trained_N.to(device, non_blocking=True),
+        labels_N=pack.trained_labels_N.to(device, non_blocking=True),
         scale=scale,
     )
     table.add(result.losses_N.detach(), cells_N)
@@ -138,10 +136,8 @@ def clip_gradients(model: nn.Module, *, max_norm: float) -> torch.Tensor:
     return whole
 
 
-def _targets(pack: Pack, *, vocab: ItemicVocab) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Trained positions of a pack, their labels, and the cell (2 x source + is itemic) of each."""
-    trained_N = (pack.labels_T != IGNORED).nonzero()[:, 0]
-    labels_N = pack.labels_T[trained_N]
-    sources_T = pack.document_sources.repeat_interleave(pack.cu_seqlens.diff().long())
-    is_itemic_N = (labels_N >= vocab.first_id) & (labels_N <= vocab.last_id)
-    return trained_N, labels_N, 2 * sources_T[trained_N] + is_itemic_N.long()
+def cells_of(pack: Pack, *, vocab: ItemicVocab) -> torch.Tensor:
+    """The cell of a LossTable, 2 x source + is itemic, of each trained position of a pack; shape N."""
+    labels_N = pack.trained_labels_N
+    is_itemic_N = (labels_N >= vocab.first_id).logical_and_(labels_N <= vocab.last_id)
+    return torch.add(is_itemic_N, pack.trained_sources_N, alpha=2)
