@@ -18,15 +18,17 @@ from onerec.data.batch import Pack, pack_arrays, pack_of
 from onerec.data.columns import uuid_hashes
 from onerec.data.holdout import held_out
 from onerec.data.label import IGNORED
-from onerec.data.load import PackLoader
 from onerec.data.pack import best_fit
+from onerec.data.plan import EpochPlan, open_plan
+from onerec.data.pool import Pool
 from onerec.data.prepare import sample_limit
+from onerec.data.reader import PackReader
 from onerec.data.render import Renderer
+from onerec.data.selection import Planned, plan_training, plan_validation
 from onerec.data.sources import locations_of, shown
-from onerec.data.store import Store, StoredSample
+from onerec.data.store import StoredSample
 from onerec.data.tokenizer import check_itemic_tokens, load_tokenizer
 from onerec.data.trial import Trial, candidates, try_rows
-from onerec.data.validation import open_validation
 from onerec.errors import ConfigError, DataError
 from onerec.expanded_tokenizer import expanded_tokenizer
 from onerec.preview_text import PartReader
@@ -51,7 +53,7 @@ class Shown:
     chosen: tuple[tuple[int, int, str, int | None], ...]
     """Pack, document in it, file and row of each sample."""
     facts: Document
-    """What else there is to tell: rows looked at, rejects."""
+    """What else there is to tell: rows looked at, rejects; whether all are evaluated only."""
 
 
 def preview(config: PreviewConfig) -> dict[str, object]:
@@ -80,49 +82,52 @@ def _part_reader(config: PreviewConfig, folder: Path) -> PartReader:
 
 
 def _from_store(config: PreviewConfig, order: DataOrder) -> Shown:
-    """The first samples of the dataset in the first packs that the stage reads of it."""
+    """The first samples of the dataset in the first packs that the stage reads of it, or evaluates."""
     assert config.store_dir is not None, "an order is given for a prepared store"
-    store = Store(config.store_dir)
-    stream, sources = _packs_of(order, config.store_dir)
+    is_evaluated = all(dataset.store_dir != config.store_dir for dataset in order.datasets)
+    planned, own = _planned(order, config.store_dir, is_evaluated=is_evaluated)
+    plan = open_plan(planned.paths[0])
+    reader = PackReader(planned.pool.datasets, planned.paths, pad_to=None)
     packs: list[Pack] = []
     chosen: list[tuple[int, int, str, int | None]] = []
-    for pack in stream:
-        places = list(_places_in(store, pack))
-        packs += [pack] if places else []
-        chosen += [(len(packs) - 1, *place) for place in places]
-        if len(chosen) >= config.samples:
-            break
-    chosen = chosen[: config.samples]
-    return Shown(tuple(packs[: chosen[-1][0] + 1] if chosen else ()), sources, tuple(chosen), {})
+    for number in _first_packs(plan, own, samples=config.samples):
+        for document, sample in enumerate(plan.pack(number).tolist()):
+            if sample in own:
+                found = planned.pool.sample(sample)
+                chosen.append((len(packs), document, shown(found.file), found.row))
+        packs.append(pack_of(reader[number]))
+    if not packs:
+        raise ConfigError(_nothing_read(order, config.store_dir))
+    facts = {"is_evaluated": is_evaluated}
+    return Shown(tuple(packs), planned.pool.sources, tuple(chosen[: config.samples]), facts)
 
 
-def _packs_of(order: DataOrder, store_dir: str) -> tuple[Iterator[Pack], tuple[str, ...]]:
-    """Packs of the first epoch, or of the validation when that is all the store is read for."""
-    if all(dataset.store_dir != store_dir for dataset in order.datasets):
-        validation = open_validation(order, rank=0, world_size=1, pad_to=None, max_packs=None)
-        if validation is None:
-            raise ConfigError(f"{store_dir}: its stage evaluates on nothing of it; see its prepare step")
-        return iter(validation), validation.sources
-    here = order.model_copy(update={"num_workers": 0, "num_epochs": 1})
-    loader = PackLoader(here, rank=0, world_size=1, packs_per_step=1, pad_to=None)
-    return (pack for step in loader for pack in step.packs), loader.sources
+def _planned(order: DataOrder, store_dir: str, *, is_evaluated: bool) -> tuple[Planned, range]:
+    """Packs of the first epoch, or of the validation, and the numbers of the store's samples in them."""
+    if is_evaluated:
+        planned = plan_validation(order)
+    else:
+        planned = plan_training(Pool(order.datasets), order.model_copy(update={"num_epochs": 1}))
+    stores = [dataset.store_dir for dataset in planned.pool.datasets] if planned else []
+    if planned is None or store_dir not in stores:
+        raise ConfigError(f"{store_dir}: its stage evaluates on nothing of it; see its prepare step")
+    start, end = planned.pool.starts[stores.index(store_dir) :][:2].tolist()
+    return planned, range(start, end)
 
 
-def _places_in(store: Store, pack: Pack) -> Iterator[tuple[int, str, int]]:
-    """Document, file and row of each document of a pack that is a sample of the store."""
-    if not pack.uuids:
-        return
-    hashes = uuid_hashes(pack.uuids)
-    numbers = np.flatnonzero(np.isin(store.uuid_hashes, hashes))
-    ends = pack.cu_seqlens.tolist()
-    ids = pack.input_ids_T.numpy()
-    samples = [(int(store.uuid_hashes[number]), store.sample(int(number))) for number in numbers]
-    for document, name in enumerate(hashes.tolist()):
-        part = ids[ends[document] : ends[document + 1]]
-        same = (one for key, one in samples if key == name and np.array_equal(one.input_ids, part))
-        found = next(same, None)
-        if found is not None:
-            yield document, shown(found.file), found.row
+def _first_packs(plan: EpochPlan, own: range, *, samples: int) -> list[int]:
+    """Numbers of the packs that hold the first `samples` of these samples; all that hold any, if fewer."""
+    is_own = (plan.samples >= own.start) & (plan.samples < own.stop)
+    counts = np.add.reduceat(is_own, plan.offsets[:-1], dtype=np.int64)[plan.order]
+    holding = np.flatnonzero(counts)
+    enough = int(np.searchsorted(np.cumsum(counts[holding]), samples))
+    numbers: list[int] = holding[: enough + 1].tolist()
+    return numbers
+
+
+def _nothing_read(order: DataOrder, store_dir: str) -> str:
+    name = next((dataset.name for dataset in order.datasets if dataset.store_dir == store_dir), store_dir)
+    return f"the first epoch of its stage reads nothing of dataset {name!r}; its mixture leaves it out"
 
 
 def _from_rows(config: PreviewConfig, tokenizer_dir: Path) -> Shown:
@@ -195,7 +200,7 @@ def _left_out(trial: Trial) -> Document:
 def _document(config: PreviewConfig, found: Shown, reader: PartReader) -> Document:
     """All of preview.json."""
     documents = [_pack_document(pack, found.sources) for pack in found.packs]
-    fraction = config.dataset.validation_fraction
+    fraction = 1.0 if found.facts.get("is_evaluated") else config.dataset.validation_fraction
     samples = [
         _sample_document(documents[pack], document, reader, fraction)
         | {"pack": pack, "file": file, "row": row}
@@ -224,7 +229,7 @@ def _pack_document(pack: Pack, sources: Sequence[str]) -> Document:
 
 
 def _sample_document(pack: Document, document: int, reader: PartReader, fraction: float) -> Document:
-    """One sample for people; `fraction` of the rows are held out for validation."""
+    """One sample for people; `fraction` of the rows, or all, are held out for validation."""
     start, end = pack["cu_seqlens"][document : document + 2]
     ids, labels = pack["input_ids"][start:end], pack["labels"][start:end]
     return {
@@ -234,5 +239,10 @@ def _sample_document(pack: Document, document: int, reader: PartReader, fraction
         "tokens": len(ids),
         "trained_tokens": sum(label != IGNORED for label in labels),
         "parts": reader.parts_of(ids, labels),
-        "is_held_out": bool(held_out(uuid_hashes([pack["uuids"][document]]), fraction)[0]),
+        "is_held_out": _is_held_out(pack["uuids"][document], fraction),
     }
+
+
+def _is_held_out(uuid: str, fraction: float) -> bool:
+    """Whether a row is evaluated; `held_out` itself knows no share of everything."""
+    return fraction >= 1 or bool(held_out(uuid_hashes([uuid]), fraction)[0])

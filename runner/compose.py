@@ -24,8 +24,9 @@ from runner.rundir import RunDir, StepDir
 from runner.toolchain import find_toolchain, read_hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from runner.decide import Decision
     from runner.history import History
     from runner.hosts import Host
     from runner.launch import Command, Toolchain
@@ -68,7 +69,7 @@ def view(manifest: Manifest, *, env: Mapping[str, str]) -> PlanView:
         problems[str(fault)] = None
     tools = find_toolchain(manifest.cluster, hosts=hosts, env=env)
     commands = _commands(composed.plan, manifest.cluster, history=history, tools=tools, problems=problems)
-    readings = _readings(composed.plan, manifest.cluster, tools=tools)
+    readings = _readings(decisions, manifest.cluster, tools=tools)
     return PlanView(composed.plan, decisions, commands, tuple(problems), composed.outside, readings)
 
 
@@ -117,10 +118,11 @@ def _next_attempt(stage: str, number: int) -> Attempt:
     return Attempt(number=number, nonce=f"{stage}-{number}", port=29400)
 
 
-def _readings(plan: Plan, cluster: Cluster, *, tools: Toolchain) -> dict[str, Reading]:
+def _readings(decisions: Sequence[Decision], cluster: Cluster, *, tools: Toolchain) -> dict[str, Reading]:
     """How much each training step reads, as far as the run directory tells."""
     readings = {}
-    for step in plan.steps:
+    for decision in decisions:
+        step = decision.step
         if isinstance(step.config, TrainConfig):
             summaries = [
                 read_document(StepDir(Path(dataset.store_dir)).summary)
@@ -128,7 +130,9 @@ def _readings(plan: Plan, cluster: Cluster, *, tools: Toolchain) -> dict[str, Re
             ]
             account = read_document(StepDir(Path(step.folder)).data_record)
             ranks = world_size(step, cluster=cluster, tools=tools)
-            found = reading_of(step.config, account=account, summaries=summaries, ranks=ranks)
+            found = reading_of(
+                step.config, action=decision.action, account=account, summaries=summaries, ranks=ranks
+            )
             if found is not None:
                 readings[step.name] = found
     return readings

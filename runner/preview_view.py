@@ -89,7 +89,9 @@ def styled_text(pieces: Iterable[Piece], console: Console | None = None) -> str:
 
 def _opening(preview: Document) -> Iterator[Piece]:
     count, name = len(preview["samples"]), preview["dataset"]
-    if preview["is_prepared"]:
+    if preview.get("is_evaluated"):
+        told = f"the first {count:,} that stage {preview['stage']} is evaluated on; none is trained on"
+    elif preview["is_prepared"]:
         told = f"the first {count:,} that stage {preview['stage']} reads"
     else:
         looked, files = counted(preview["rows_looked_at"], "row"), counted(preview["files"], "file")

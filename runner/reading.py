@@ -1,16 +1,22 @@
 """How much a training step reads and how many steps that makes, as far as its data is prepared. Pure.
 
-Exact once the stage has begun and written its data.json; before that from its datasets' summaries, whose
-packs of one epoch may differ from another's by a few, and which know no mixture.
+Exact from the stage's data.json where it is done or goes on; else, as settings may have changed since that
+was written, from its datasets' summaries, whose epochs may differ by a few packs, and which know no mixture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from onerec.config import TrainConfig
 
+if TYPE_CHECKING:
+    from runner.decide import Action
+
+KEEPING = ("skip", "continue")
+"""Actions under which what an earlier attempt recorded still holds."""
 Document = Mapping[str, object]
 
 
@@ -38,12 +44,21 @@ class Reading:
 
 
 def reading_of(
-    config: TrainConfig, *, account: Document, summaries: Sequence[Document], ranks: int | None
+    config: TrainConfig,
+    *,
+    action: Action,
+    account: Document,
+    summaries: Sequence[Document],
+    ranks: int | None,
 ) -> Reading | None:
-    """What a stage reads, from its data.json (or nothing) and its datasets' summaries; None: unknown."""
-    exact, estimated = account.get("total_packs"), _estimated_packs(config, summaries)
+    """What a stage reads, from its data.json (or nothing) and its datasets' summaries; None: unknown.
+
+    `action` is what is to be done about the stage: one that starts anew writes another data.json.
+    """
+    recorded = account if action in KEEPING else {}
+    exact, estimated = recorded.get("total_packs"), _estimated_packs(config, summaries)
     packs = exact if isinstance(exact, int) else estimated
-    size = config.duration.packs_per_step or account.get("packs_per_step") or ranks
+    size = config.duration.packs_per_step or recorded.get("packs_per_step") or ranks
     if packs is None or not isinstance(size, int):
         return None
     steps = -(-packs // size)
@@ -56,10 +71,17 @@ def reading_of(
 
 
 def _estimated_packs(config: TrainConfig, summaries: Sequence[Document]) -> int | None:
-    """Packs of all epochs without a mixture, which may make an epoch longer or shorter; None: not known."""
+    """Packs of all epochs without a mixture, which may make an epoch longer or shorter; None: not known.
+
+    A summary is of the max_length that its dataset was prepared with; of another it tells nothing.
+    """
     mixture = config.data.mixture
     packings = [summary.get("packing") for summary in summaries]
-    counts = [packing.get("packs_per_epoch") for packing in packings if isinstance(packing, Mapping)]
+    counts = [
+        packing.get("packs_per_epoch")
+        for packing in packings
+        if isinstance(packing, Mapping) and packing.get("max_length") == config.data.max_length
+    ]
     if len(counts) < len(config.data.datasets) or (mixture is not None and mixture.epochs is not None):
         return None
     whole = [count for count in counts if isinstance(count, int)]

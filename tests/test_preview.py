@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onerec.config import DataOrder, Dataset, PrepareConfig, PreparedDataset, PreviewConfig, Vocab
+from onerec.config import DataOrder, Dataset, Mixture, PrepareConfig, PreparedDataset, PreviewConfig, Vocab
 from onerec.data.load import PackLoader
 from onerec.data.prepare import prepare
 from onerec.data.validation import open_validation
@@ -176,6 +176,19 @@ def test_a_dataset_that_is_only_evaluated_shows_its_first_validation_packs(
     packs = [as_document(pack, evaluated.sources) for pack in evaluated]
     assert found["packs"] == packs[: len(found["packs"])]
     assert len(found["samples"]) == 4
+    assert {sample["file"] for sample in found["samples"]} == {str(second)}
+    assert found["is_evaluated"]
+    assert all(sample["is_held_out"] for sample in found["samples"])
+
+
+def test_a_dataset_that_the_mixture_leaves_out_is_told(tmp_path: Path, tokenizer_dir: Path) -> None:
+    rows = [write_rows(tmp_path / name / "a.parquet", sample_rows(30)) for name in ("a", "b")]
+    stores = [prepared(tmp_path, tokenizer_dir, *pair) for pair in zip(rows, ("one", "two"), strict=True)]
+    order = order_of(*stores, mixture=Mixture(by="dataset", weights={"one": 1.0, "two": 0.0}))
+    with pytest.raises(ConfigError, match=r"reads nothing of dataset 'two'; its mixture leaves it out"):
+        previewed(tmp_path, tokenizer_dir, rows[1], order=order, store_dir=stores[1].store_dir)
+    found = previewed(tmp_path, tokenizer_dir, rows[0], order=order, store_dir=stores[0].store_dir)
+    assert {sample["file"] for sample in found["samples"]} == {str(rows[0])}
 
 
 def test_a_tokenizer_without_itemic_tokens_is_expanded_aside(tmp_path: Path, tokenizer_dir: Path) -> None:

@@ -64,7 +64,7 @@ class Mixture(Section):
     """What weights are shares of."""
     weights: dict[str, NonNegativeFloat] | None = None
     """Share of each name, all of them named; any scale, 0 leaves one out. An epoch keeps its length."""
-    epochs: dict[str, NonNegativeFloat] | None = None
+    epochs: dict[str, Annotated[float, Field(ge=0, le=1000)]] | None = None
     """How often each name is read in one epoch, such as 0.5 or 3; names not given are read once."""
 
     @model_validator(mode="after")

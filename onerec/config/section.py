@@ -13,7 +13,7 @@ Topology = Field(json_schema_extra={"class": "topology"})
 Speed = Field(json_schema_extra={"class": "speed"})
 Cosmetic = Field(json_schema_extra={"class": "cosmetic"})
 Share = Annotated[float, Field(ge=0, le=1)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):

@@ -1,6 +1,6 @@
 """Which rows are held out for validation: chosen by their uuid alone, whatever else a stage or a dataset has.
 
-So duplicates and pieces of one row stay together, and no later stage trains on what an earlier one held out.
+So duplicates and pieces of one row stay together, and a later stage with the same share holds out the same.
 """
 
 from __future__ import annotations

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onerec.data.report import FileReport
 from onerec.data.store import INDEX_ARRAYS, TokenFile
+from onerec.progress import sync_directory
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,26 @@ def build_index(
 
 
 def save_index(index: Index, folder: Path) -> None:
-    """Write the arrays to a folder that appears whole or not at all."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    for name in INDEX_ARRAYS:
-        np.save(temporary / f"{name}.npy", getattr(index, name))
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write the arrays to a folder that appears whole or not at all.
+
+    One of that name stays until the new one is on the disk; what a kill leaves aside, the next commit sweeps.
+    """
+    temporary = written({name: getattr(index, name) for name in INDEX_ARRAYS}, folder)
+    aside = temporary.with_name(f"{temporary.name}.old")
+    if folder.exists():
+        folder.rename(aside)
     temporary.rename(folder)
+    sync_directory(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def written(arrays: Mapping[str, npt.NDArray[Any]], folder: Path) -> Path:
+    """A new folder beside `folder` with these arrays, all of it on the disk, to be renamed to `folder`."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    for name, array in arrays.items():
+        with (temporary / f"{name}.npy").open("wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+    sync_directory(temporary)
+    return temporary

@@ -24,7 +24,7 @@ from onerec.data.pool import FileFacts, Pool, difference_of_files
 from onerec.data.reader import PackReader, Slots, check_pad_to, epoch_starts
 from onerec.data.selection import Planned, Selection, digest, plan_training
 from onerec.data.workers import begin_worker, worker_context
-from onerec.errors import DriftError
+from onerec.errors import ConfigError, DriftError
 
 __all__ = ["Pack", "PackLoader", "PackReader", "Slots", "StepPacks", "difference_of_files"]
 
@@ -66,6 +66,11 @@ class PackLoader:
         self.sources = pool.sources
         self.fingerprint = self._planned.key.digest
         self.total_packs = sum(self._counts)
+        if not self.total_packs:
+            raise ConfigError(
+                f"{', '.join(repr(one.name) for one in data.datasets)}: the mixture reads no sample in "
+                f"{data.num_epochs} epochs; raise its numbers or num_epochs"
+            )
         self.total_steps = -(-self.total_packs // packs_per_step)
 
     def __iter__(self) -> Iterator[StepPacks]:
@@ -87,6 +92,11 @@ class PackLoader:
         packs = tuple(pack_of(next(arrays)) for _ in range(self._slots().packs_per_rank))
         self._next = min(self._next + self._packs_per_step, self.total_packs)
         return StepPacks(packs)
+
+    @property
+    def steps_left(self) -> int:
+        """Steps from the position to the end of the data."""
+        return -(-(self.total_packs - self._next) // self._packs_per_step)
 
     def account(self) -> dict[str, Any]:
         """What all epochs will read, exactly, as JSON values: see `account_of`."""

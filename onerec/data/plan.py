@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from onerec.data.index import written
 from onerec.data.order import BLOCK, CHUNK, block_groups, shuffled
 from onerec.data.pack import best_fit
-from onerec.progress import say
+from onerec.progress import say, sync_directory
 
 VERSION = 1
 TOLD_SAMPLES = 1_000_000
@@ -160,7 +161,7 @@ def plan_paths(
     draw: Draw = lambda _epoch: None,
     what: str = "training data",
 ) -> tuple[Path, ...]:
-    """Folders of the plans of all epochs, making those that are not there yet; `what` is told of large ones.
+    """Folders of the plans of all epochs, made where missing or torn; `what` is told of large ones.
 
     All are made at once, because the number of steps of a stage is known only when every epoch is packed.
     Where the store cannot be written to, plans go to a folder of this process that is removed when it ends.
@@ -169,7 +170,7 @@ def plan_paths(
     paths = tuple(folder / f"{key.digest}-epoch{epoch}" for epoch in range(epochs))
     with _alone_in(folder):
         for epoch, path in enumerate(paths):
-            if not path.is_dir():
+            if not _is_whole(path):
                 if len(lengths) >= TOLD_SAMPLES:
                     say(f"packing {what}, epoch {epoch + 1} of {epochs}")
                 _keep(plan_epoch(lengths, key, epoch, draw(epoch)), path)
@@ -181,13 +182,23 @@ def open_plan(folder: Path) -> EpochPlan:
     return EpochPlan(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS))
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether there is a plan that can be opened and whose arrays fit together; a power loss may tear one."""
+    try:
+        plan = open_plan(folder)
+    except (OSError, ValueError, EOFError):
+        return False
+    return len(plan.offsets) == len(plan) + 1 and int(plan.offsets[-1]) == len(plan.samples)
+
+
 def _keep(plan: EpochPlan, folder: Path) -> None:
-    """Write a plan to a folder that appears whole or not at all."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    for name in ARRAYS:
-        np.save(temporary / f"{name}.npy", getattr(plan, name))
+    """Write a plan to a folder that appears whole or not at all, in the place of a torn one."""
+    temporary = written({name: getattr(plan, name) for name in ARRAYS}, folder)
+    if folder.is_dir() and not _is_whole(folder):
+        shutil.rmtree(folder)
     with suppress(OSError):  # another machine was quicker with the same plan
         temporary.rename(folder)
+    sync_directory(folder.parent)
     shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -23,13 +23,13 @@ from onerec.data.render import Renderer
 from onerec.data.report import Options
 from onerec.data.reuse import take_from_siblings
 from onerec.data.sources import DataFile, find_files
-from onerec.data.store import FORMAT, StorePaths, read_meta
+from onerec.data.store import FORMAT, Store, StorePaths, read_meta
 from onerec.data.tally import Counts
 from onerec.data.tokenise import SMALL_BYTES, tell, tokenise_files
 from onerec.data.tokenizer import check_itemic_tokens, tokenizer_digest, tokenizer_files_digest
 from onerec.data.write import TokenPaths
 from onerec.distributed import environment
-from onerec.errors import ConfigError
+from onerec.errors import ConfigError, DataError
 
 
 def prepare(config: PrepareConfig) -> dict[str, object]:
@@ -164,11 +164,15 @@ class _Job:
 
 
 def _kept_summary(paths: StorePaths, request: str) -> dict[str, Any] | None:
-    """Summary of the store that is there, if it was made for this request and belongs to it."""
+    """Summary of the store that is there, if it was made for this request, belongs to it and opens."""
     meta = read_meta(paths)
     if meta is None or meta["request"] != request or not paths.summary.is_file():
         return None
     if not all((paths.tokens / entry["tokens"]).is_file() for entry in meta["files"]):
+        return None
+    try:
+        Store(paths.root)
+    except DataError:  # a kill or a power loss has left no index, or a part of one: it is made anew
         return None
     summary: dict[str, Any] = json.loads(paths.summary.read_bytes())
     return summary if summary["key"] == meta["key"] else None

@@ -1,11 +1,13 @@
 """Take the token files that another run has prepared of the same inputs; each run keeps its own hard links.
 
 Names are made of all that decides what is in a file, so a file of the same name is the same file. Nothing of
-another run is changed, and removing either run leaves the other whole.
+another run is changed, and removing either run leaves the other whole. Taking is optional: what goes away
+meanwhile, may not be read or is damaged is passed over, and prepared here.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -14,8 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from onerec.data.crew import Task
-from onerec.data.store import StorePaths, read_meta
+from onerec.data.report import FileReport
+from onerec.data.store import StorePaths, TokenFile, read_meta
 from onerec.data.tokenise import is_done, tell
+from onerec.data.write import TokenPaths
 from onerec.errors import DataError
 from onerec.progress import sync_directory
 
@@ -28,7 +32,7 @@ def take_from_siblings(runs_dir: str | None, paths: StorePaths, tasks: Sequence[
     missing = {task.paths.report.name: task for task in tasks if not is_done(task.paths)}
     wanted, taken = len(missing), Counter[str]()
     for sibling in _siblings(runs_dir, paths, base) if missing else ():
-        listed = {path.name for path in sibling.tokens.iterdir()}
+        listed = _listed(sibling.tokens)
         for name in [name for name in missing if name in listed]:
             if _take(missing[name], sibling.tokens):
                 del missing[name]
@@ -41,34 +45,69 @@ def take_from_siblings(runs_dir: str | None, paths: StorePaths, tasks: Sequence[
 
 def _siblings(runs_dir: str | None, paths: StorePaths, base: str) -> Iterator[StorePaths]:
     """Other stores with this base, in the order of their names."""
-    for meta in sorted(Path(runs_dir).glob("*/data/*/meta.json")) if runs_dir is not None else ():
-        sibling = StorePaths(meta.parent)
-        if meta.parent.resolve() == paths.root.resolve() or not sibling.tokens.is_dir():
-            continue
+    for meta in _metas(runs_dir):
         with suppress(DataError, OSError):
+            sibling = StorePaths(meta.parent)
+            if meta.parent.resolve() == paths.root.resolve() or not sibling.tokens.is_dir():
+                continue
             found = read_meta(sibling)
             if found is not None and found.get("base") == base:
                 yield sibling
 
 
+def _metas(runs_dir: str | None) -> list[Path]:
+    """What makes the stores below `runs_dir`, sorted; none where the folders cannot be listed."""
+    with suppress(OSError):
+        return sorted(Path(runs_dir).glob("*/data/*/meta.json")) if runs_dir is not None else []
+    return []
+
+
+def _listed(folder: Path) -> set[str]:
+    """Names in a folder; none when it is gone or may not be read."""
+    with suppress(OSError):
+        return {path.name for path in folder.iterdir()}
+    return set()
+
+
 def _take(task: Task, folder: Path) -> bool:
-    """Link or copy the files of one input file, the report last; false when one of them is not there."""
-    with suppress(FileNotFoundError):
-        for target in (task.paths.tokens, task.paths.rejects, task.paths.report):
-            _link(folder / target.name, target)
+    """Link or copy the files of one input file, the report last; false when one is not there or no good."""
+    own = task.paths
+    source = TokenPaths(folder / own.tokens.name, folder / own.rejects.name, folder / own.report.name)
+    with suppress(OSError):
+        if not _is_whole(source):
+            return False
+        _link(source.tokens, own.tokens)
+        _link(source.rejects, own.rejects)
+        _link(source.report, own.report)
         return True
     return False
+
+
+def _is_whole(source: TokenPaths) -> bool:
+    """Whether report and tokens can be read and agree on how many samples there are."""
+    try:
+        report = FileReport.from_json(json.loads(source.report.read_bytes()))
+        return len(TokenFile(source.tokens)) == report.total().samples
+    except (DataError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _link(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(source, temporary)
+        _link_or_copy(source, temporary)
+        # onto a link of the same file it does nothing; the store's sweep clears that up
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # half a copy would fill a disk that is full already
+        raise
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
     except FileNotFoundError:
         raise
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, temporary)
-    temporary.replace(
-        target
-    )  # onto a link of the same file it does nothing; the store's sweep clears that up
+        shutil.copyfile(source, target)

@@ -46,7 +46,7 @@ class Kept:
     held_out: int
     """Samples that its validation_fraction takes."""
     in_validation: int
-    """Further samples whose uuid the validation dataset has."""
+    """Further samples whose uuid is evaluated: the validation dataset or another one has it there."""
 
 
 class Selection:
@@ -86,9 +86,18 @@ class Selection:
 
     def kept(self) -> tuple[Kept, ...]:
         """Training samples of each dataset; raises ConfigError for a dataset of which nothing is left."""
-        apart = self._data.validation
-        others = Pool([apart]).uuid_hashes(0) if apart else np.zeros(0, dtype=np.uint64)
+        others = self._evaluated_hashes()
         return tuple(self._kept(place, others) for place in range(len(self._pool.datasets)))
+
+    def _evaluated_hashes(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the uuids of all that is evaluated: what one dataset holds out, another may have too."""
+        apart = self._data.validation
+        parts = [Pool([apart]).uuid_hashes(0) if apart else np.zeros(0, dtype=np.uint64)]
+        for place, dataset in enumerate(self._pool.datasets):
+            if dataset.validation_fraction:
+                hashes = self._pool.uuid_hashes(place)
+                parts.append(hashes[held_out(hashes, dataset.validation_fraction)])
+        return np.concatenate(parts)
 
     def _kept(self, place: int, others: npt.NDArray[np.uint64]) -> Kept:
         dataset, hashes = self._pool.datasets[place], self._pool.uuid_hashes(place)
@@ -100,7 +109,7 @@ class Selection:
             raise ConfigError(
                 f"dataset {dataset.name!r}: nothing is left to train on of {len(hashes):,} samples: "
                 f"validation_fraction {dataset.validation_fraction} holds out {kept.held_out:,}, the "
-                f"validation dataset has {kept.in_validation:,}; lower the fraction or give other data"
+                f"validation data has {kept.in_validation:,}; lower the fraction or give other data"
             )
         return kept
 

@@ -121,7 +121,7 @@ class Store:
         path = self._index / f"{name}.npy"
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, EOFError) as fault:
             raise DataError(f"{path}: cannot be read: {fault}; prepare the dataset again") from fault
 
 

@@ -16,7 +16,8 @@ from onerec.data.crew import Crew, Recipe, Task
 from onerec.data.ranks import Ranks, shares
 from onerec.data.render import Renderer
 from onerec.data.tally import Counts, Tally
-from onerec.data.write import TokenPaths, tokenise_file
+from onerec.data.write import Done, TokenPaths, tokenise_file
+from onerec.errors import StorageError
 from onerec.progress import Progress, say
 
 SMALL_BYTES = 64 << 20
@@ -69,13 +70,23 @@ def _here(todo: Sequence[Task], recipe: Recipe, renderer: Renderer | None) -> It
     renderer, tally = (renderer or recipe.renderer()) if todo else None, Tally(len(todo))
     for place, task in enumerate(todo):
         assert renderer is not None
-        for done in tokenise_file(task.location, task.paths, renderer, recipe.options):
+        for done in _tokenised(task, recipe, renderer):
             tally.tell(
                 place, bytes_done=int(done.share * task.size), samples=done.samples, tokens=done.tokens
             )
             yield tally.counts()
         tally.finish(place)
         yield tally.counts()
+
+
+def _tokenised(task: Task, recipe: Recipe, renderer: Renderer) -> Iterator[Done]:
+    """Tokenise one file; a disk that fails is told as a crew tells it, with the place."""
+    try:
+        yield from tokenise_file(task.location, task.paths, renderer, recipe.options)
+    except OSError as fault:
+        raise StorageError(
+            f"{task.paths.tokens}: {fault}; free space or mend the disk, then run again"
+        ) from fault
 
 
 def _together(mine: Sequence[Task], recipe: Recipe, ranks: Ranks) -> Iterator[Counts]:

@@ -22,7 +22,8 @@ def go_on_from(position: dict[str, Any], *, loader: PackLoader, stage_dir: Path)
     try:
         loader.load_state_dict(position)
     except DriftError as fault:
-        changes = difference_of_files(_recorded_files(stage_dir), loader.files())
+        before = _recorded_files(stage_dir)
+        changes = [] if before is None else difference_of_files(before, loader.files())
         raise DriftError("; ".join([str(fault), *changes])) from fault
 
 
@@ -37,17 +38,18 @@ def record_data(loader: PackLoader, *, packs_per_step: int, stage: str, stage_di
 
 
 def describe(stage: str, account: dict[str, Any]) -> str:
-    """The mixture for people: a line for each source."""
+    """The mixture for people: a line for each source, over all epochs."""
     lines = [
         f"  {name}: {part['token_share']:.1%} of the tokens, {part['sample_share']:.1%} of the samples, "
-        f"each read {part['repeats']:.2f} times"
+        f"each read {part['repeats']:.2f} times an epoch"
         for name, part in account["sources"].items()
     ]
-    return "\n".join([f"{stage} reads in the first epoch", *lines])
+    return "\n".join([f"{stage} reads", *lines])
 
 
-def _recorded_files(stage_dir: Path) -> list[Any]:
+def _recorded_files(stage_dir: Path) -> list[Any] | None:
+    """Files that the stage's data was made of when it began; None where nothing tells."""
     try:
         return list(json.loads((stage_dir / "data.json").read_bytes())["files"])
     except (OSError, ValueError, KeyError):
-        return []
+        return None

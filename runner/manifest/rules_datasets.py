@@ -29,6 +29,7 @@ def check_stage_data(path: KeyPath, stage: TrainStage, manifest: Manifest) -> It
     yield from _check_each_once(path, stage)
     yield from _check_shared_keys(path, stage, manifest.datasets)
     yield from _check_validation(path, stage, manifest.datasets)
+    yield from _check_fraction(stage, manifest)
     yield from _check_mixture(path, stage)
 
 
@@ -71,6 +72,22 @@ def _check_validation(path: KeyPath, stage: TrainStage, datasets: dict[str, Data
             f"samples of {stage.validation!r} may be longer than max_length {first.max_length} of "
             f"{stage.datasets[0]!r}, in whose packs they are evaluated",
             f"set datasets.{stage.validation}.max_sample_length to at most that",
+        )
+
+
+def _check_fraction(stage: TrainStage, manifest: Manifest) -> Iterator[Problem]:
+    """A share of a dataset that is evaluated as a whole; told once, by the first stage that names it."""
+    trains = [one for one in manifest.stages.values() if one.kind == "train"]
+    name = stage.validation
+    dataset = manifest.datasets.get(name) if name is not None else None
+    if name is None or dataset is None or not dataset.validation_fraction:
+        return
+    is_first = next(one for one in trains if one.validation == name) is stage
+    if is_first and not any(name in one.datasets for one in trains):
+        yield Problem(
+            ("datasets", name, "validation_fraction"),
+            f"no stage trains on {name!r}: as a stage's validation, all of it is evaluated",
+            "remove validation_fraction",
         )
 
 

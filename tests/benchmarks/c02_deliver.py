@@ -14,7 +14,7 @@ from tests.benchmarks import materials
 from tests.benchmarks.environment import Bench
 from tests.benchmarks.harness import Line, Lines, at_least, benchmark, figure, in_turn, require_equal
 
-ROWS = 10_000
+ROWS = 30_000
 TITLE = "parquet to packed 32k batches, 2 workers"
 TRL, PER_SAMPLE = "TRL map + pack", "per-sample IterableDataset"
 
@@ -51,5 +51,5 @@ def _runs(bench: Bench, scratch: str) -> dict[str, list]:
             "prepared": lambda: bench.ours("deliver", **given, store=store),
             PER_SAMPLE: lambda: bench.peer("per_sample_deliver", **given),
         },
-        repeats=bench.times(5),
+        repeats=bench.times(3),
     )

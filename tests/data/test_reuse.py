@@ -144,3 +144,56 @@ def test_a_link_that_a_kill_left_half_done_is_done_again(make_run):
     assert work(prepare(second)) == (0, 3)
     assert not list(tokens.glob(".*"))
     assert contents(second) == contents(first)
+
+
+@pytest.mark.parametrize("suffix", [".arrow", ".json"])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_torn_file_of_a_sibling_is_passed_over_and_done_here(make_run, suffix, share):
+    first, second = make_run("one"), make_run("two")
+    prepare(first)
+    wanted = contents(first)
+    torn = min(Path(first.output_dir).glob(f"tokens/*{suffix}"))
+    os.truncate(torn, int(torn.stat().st_size * share))
+    assert work(prepare(second)) == (1, 2)
+    assert contents(second) == wanted
+
+
+def test_a_report_of_a_sibling_that_is_no_report_is_passed_over(make_run):
+    first = make_run("one")
+    prepare(first)
+    reports = sorted(Path(first.output_dir).glob("tokens/*.json"))
+    texts = ["{}", "[]", '{"rows": 1, "sources": [["a", {"rejects": {}, "x": 1}]]}']
+    for path, text in zip(reports, texts, strict=True):
+        path.write_text(text)
+    assert work(prepare(make_run("two"))) == (3, 0)
+
+
+@pytest.mark.parametrize("fault", [FileNotFoundError, PermissionError])
+@pytest.mark.parametrize("method", ["iterdir", "is_dir", "glob", "read_bytes"])
+def test_a_sibling_that_goes_away_or_may_not_be_read_is_passed_over(make_run, monkeypatch, method, fault):
+    first = make_run("one")
+    prepare(first)
+    plain = getattr(Path, method)
+
+    def refuse(path, *arguments):
+        if path.name == "runs" or Path(first.output_dir) in path.parents:
+            raise fault(f"{path}: refused")
+        return plain(path, *arguments)
+
+    monkeypatch.setattr(Path, method, refuse)
+    assert work(prepare(make_run("two"))) == (3, 0)
+
+
+def test_files_that_can_be_neither_linked_nor_copied_are_done_here_and_leave_nothing(make_run, monkeypatch):
+    prepare(make_run("one"))
+
+    def refuse(source, target):
+        Path(target).write_bytes(b"half a copy")
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(reuse.os, "link", refuse)
+    monkeypatch.setattr(reuse.shutil, "copyfile", refuse)
+    monkeypatch.setattr("onerec.data.commit._sweep", lambda *_, **__: None)
+    second = make_run("two")
+    assert work(prepare(second)) == (3, 0)
+    assert not list(Path(second.output_dir).glob("tokens/.*"))

@@ -10,7 +10,7 @@ from onerec.data import plan as plan_module
 from onerec.data.holdout import held_out
 from onerec.data.plan import open_plan, plan_epoch
 from onerec.data.pool import Pool
-from onerec.data.selection import plan_training, plan_validation, training_key
+from onerec.data.selection import Selection, plan_training, plan_validation, training_key
 from onerec.errors import ConfigError
 from tests.data.stores import order_of, write_index_only
 
@@ -80,6 +80,17 @@ def test_rows_of_the_validation_dataset_are_never_trained_on(folder):
     data = order_of(dataset(folder), validation=apart)
     assert samples_of(planned(data)) == [list(range(380))]
     assert samples_of(plan_validation(data)) == [list(range(400, 450))]
+
+
+def test_what_one_dataset_holds_out_no_other_dataset_of_the_stage_trains_on(folder):
+    holding, copy = dataset(folder, "holding", fraction=0.2), dataset(folder, "copy", count=200)
+    data = order_of(holding, copy)
+    hashes = np.concatenate([np.arange(400), np.arange(200)]).astype(np.uint64)
+    evaluated, trained = samples_of(plan_validation(data))[0], samples_of(planned(data))[0]
+    assert len(evaluated) > 40
+    assert not set(hashes[evaluated]) & set(hashes[trained])
+    left_out = Selection(Pool(data.datasets), data).kept()[1]
+    assert (left_out.held_out, left_out.in_validation) == (0, np.count_nonzero(hashes[evaluated] < 200))
 
 
 def test_validation_packs_do_not_depend_on_the_seed_of_the_stage(folder):
@@ -158,7 +169,7 @@ def test_a_fraction_that_holds_out_everything_is_refused(folder):
 def test_a_validation_dataset_that_has_all_the_rows_is_refused(folder):
     data = order_of(dataset(folder), validation=dataset(folder, "apart"))
     with pytest.raises(
-        ConfigError, match="the validation dataset has 400; lower the fraction or give other data"
+        ConfigError, match="the validation data has 400; lower the fraction or give other data"
     ):
         planned(data)
 

@@ -8,9 +8,11 @@ import pytest
 
 from onerec.data import tokenise
 from onerec.data.crew import Task
+from onerec.data.prepare import prepare
 from onerec.data.ranks import shares
 from onerec.data.tally import Counts
-from onerec.data.write import TokenPaths
+from onerec.data.write import Done, TokenPaths
+from onerec.errors import StorageError
 
 
 @pytest.fixture
@@ -77,3 +79,16 @@ def test_ranks_share_all_files_once_and_evenly(ranks):
     assert all(
         [sizes[place] for place in part] == sorted((sizes[p] for p in part), reverse=True) for part in parts
     )
+
+
+def test_a_full_disk_is_told_with_place_and_remedy_when_little_is_done_here(
+    make_config, parquet_dir, monkeypatch
+):
+    def fail(*_):
+        yield Done(share=0.5, samples=1, tokens=1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tokenise, "tokenise_file", fail)
+    told = r"tokens/\w+\.arrow: .*No space left on device; free space or mend the disk, then run again"
+    with pytest.raises(StorageError, match=told):
+        prepare(make_config(parquet_dir))

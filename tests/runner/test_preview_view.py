@@ -57,6 +57,17 @@ def test_the_text_is_as_it_was(document: dict[str, Any]) -> None:
     assert_golden("preview.txt", preview_text(document, has_styles=False) + "\n")
 
 
+def test_a_dataset_that_is_only_evaluated_is_not_said_to_be_read_in_training(
+    document: dict[str, Any],
+) -> None:
+    samples = [{**sample, "is_held_out": True} for sample in document["samples"]]
+    evaluated = {**document, "is_prepared": True, "is_evaluated": True, "samples": samples}
+    text = preview_text(evaluated, has_styles=False)
+    heading = "datasets.mixed: the first 5 that stage sft is evaluated on; none is trained on"
+    assert text.splitlines()[0] == heading
+    assert text.count("held out: evaluated, not trained on") == len(samples) == 5
+
+
 def test_the_packs_are_as_they_were(document: dict[str, Any]) -> None:
     assert_golden(
         "preview.json", json.dumps(document["packs"], indent=None).replace("]}, {", "]},\n{") + "\n"
