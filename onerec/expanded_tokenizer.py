@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from onerec.config import Vocab
-from onerec.data.tokenizer import TOKENIZER_FILES
+from onerec.data.text.tokenizer import TOKENIZER_FILES
 from onerec.errors import ConfigError
 from onerec.model.itemic_tokenizer import add_itemic_tokens, itemic_vocab, load_tokenizer, save_expanded
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from onerec.config import InspectDataConfig
-from onerec.data.footers import Footers, listed, read_footers
-from onerec.data.read import Footer
-from onerec.data.render import Renderer
-from onerec.data.sources import shown
-from onerec.data.tokenizer import check_itemic_tokens
-from onerec.data.trial import Trial, candidates, check_rows, spread, try_rows
+from onerec.data.preparation.trial import Trial, candidates, check_rows, spread, try_rows
+from onerec.data.source.footers import Footers, listed, read_footers
+from onerec.data.source.read import Footer
+from onerec.data.source.sources import shown
+from onerec.data.text.render import Renderer
+from onerec.data.text.tokenizer import check_itemic_tokens
 from onerec.errors import ConfigError, DataError
 from onerec.expanded_tokenizer import expanded_tokenizer
 from onerec.inspect_rows import rows_document, tokens_document

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from onerec.config import Dataset
-from onerec.data.estimate import estimate_packs, estimate_total
-from onerec.data.label import count_trained
-from onerec.data.sources import shown
-from onerec.data.trial import Trial
+from onerec.data.preparation.estimate import estimate_packs, estimate_total
+from onerec.data.preparation.trial import Trial
+from onerec.data.source.sources import shown
+from onerec.data.text.label import count_trained
 
 Document = dict[str, Any]
 

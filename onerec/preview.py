@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 
 from onerec.config import DataOrder, PreviewConfig
-from onerec.data.batch import Pack, pack_arrays, pack_of
-from onerec.data.columns import uuid_hashes
-from onerec.data.holdout import held_out
-from onerec.data.label import IGNORED
-from onerec.data.pack import best_fit
-from onerec.data.plan import EpochPlan, open_plan
-from onerec.data.pool import Pool
-from onerec.data.prepare import sample_limit
-from onerec.data.reader import PackReader
-from onerec.data.render import Renderer
-from onerec.data.selection import Planned, plan_training, plan_validation
-from onerec.data.sources import locations_of, shown
-from onerec.data.store import StoredSample
-from onerec.data.tokenizer import check_itemic_tokens, load_tokenizer
-from onerec.data.trial import Trial, candidates, try_rows
+from onerec.data.loading.batch import Pack, pack_arrays, pack_of
+from onerec.data.loading.reader import PackReader
+from onerec.data.order.holdout import held_out
+from onerec.data.order.pack import best_fit
+from onerec.data.order.plan import EpochPlan, open_plan
+from onerec.data.order.selection import Planned, plan_training, plan_validation
+from onerec.data.preparation.columns import uuid_hashes
+from onerec.data.preparation.prepare import sample_limit
+from onerec.data.preparation.trial import Trial, candidates, try_rows
+from onerec.data.source.sources import locations_of, shown
+from onerec.data.store.pool import Pool
+from onerec.data.store.store import StoredSample
+from onerec.data.text.label import IGNORED
+from onerec.data.text.render import Renderer
+from onerec.data.text.tokenizer import check_itemic_tokens, load_tokenizer
 from onerec.errors import ConfigError, DataError
 from onerec.expanded_tokenizer import expanded_tokenizer
 from onerec.preview_text import PartReader

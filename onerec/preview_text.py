@@ -12,7 +12,7 @@ from typing import Literal, TypedDict
 
 from tokenizers import Tokenizer, pre_tokenizers
 
-from onerec.data.label import IGNORED
+from onerec.data.text.label import IGNORED
 
 Kind = Literal["text", "itemic", "special"]
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from transformers import AutoModelForCausalLM
 
 from onerec.config import GenerationCase
-from onerec.data.render import Renderer
+from onerec.data.text.render import Renderer
 from onerec.errors import ConfigError, DataError, OneRecError
 from onerec.evaluate.heldout import heldout_loss
 from onerec.evaluate.popularity import answers_of, mentions, popularity_nats

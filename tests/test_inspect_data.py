@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from onerec.config import Dataset, InspectDataConfig, PrepareConfig, Vocab
-from onerec.data.prepare import prepare
+from onerec.data.preparation.prepare import prepare
 from onerec.inspect_data import form_of, inspect_data
 from tests.data.rows import chat, sample_rows, text, write_rows
 from tests.data.tokens import CODES, LAYERS, write_tokenizer

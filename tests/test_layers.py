@@ -84,11 +84,11 @@ def test_the_house_keeps_its_layers() -> None:
 @pytest.mark.parametrize(
     ("path", "text", "fault"),
     [
-        ("onerec/data/pack.py", "import runner", "onerec.data.pack imports runner"),
+        ("onerec/data/order/pack.py", "import runner", "onerec.data.order.pack imports runner"),
         (
-            "onerec/data/pack.py",
+            "onerec/data/order/pack.py",
             "from onerec.model import build",
-            "onerec.data.pack imports onerec.model.build",
+            "onerec.data.order.pack imports onerec.model.build",
         ),
         ("onerec/model/build.py", "from onerec import data", "onerec.model.build imports onerec.data"),
         ("onerec/model/build.py", "import onerec.train.loop", "onerec.model.build imports onerec.train.loop"),
@@ -117,7 +117,7 @@ def test_a_planted_violation_is_found(tmp_path: Path, path: str, text: str, faul
     [
         ("runner/cli.py", "print(1)"),
         ("runner/plan.py", "from onerec.config import Dataset\nimport onerec.vocab"),
-        ("onerec/train/loop.py", "from onerec.data import load\nfrom onerec.model import build"),
+        ("onerec/train/loop.py", "from onerec.data.loading import load\nfrom onerec.model import build"),
         ("onerec/convert.py", "from onerec.train import checkpoint"),
     ],
 )

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from onerec.config import DataOrder, Dataset, Mixture, PrepareConfig, PreparedDataset, PreviewConfig, Vocab
-from onerec.data.load import PackLoader
-from onerec.data.prepare import prepare
-from onerec.data.validation import open_validation
+from onerec.data.loading.load import PackLoader
+from onerec.data.loading.validation import open_validation
+from onerec.data.preparation.prepare import prepare
 from onerec.errors import ConfigError, DataError
 from onerec.preview import preview
 from tests.data.rows import chat, sample_rows, text, write_rows

@@ -21,7 +21,7 @@ from onerec.config import (
     StageSource,
     Vocab,
 )
-from onerec.data.prepare import prepare
+from onerec.data.preparation.prepare import prepare
 from onerec.model.expand import expand_vocab
 from onerec.model.init import init_model
 from onerec.vocab import item_text

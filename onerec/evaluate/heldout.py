@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from onerec.data.read import rows
-from onerec.data.render import Rendered, Renderer
-from onerec.data.validate import Row, RowError
+from onerec.data.source.read import rows
+from onerec.data.source.validate import Row, RowError
+from onerec.data.text.render import Rendered, Renderer
 from onerec.errors import DataError
 from onerec.train.loss import PackedLanguageModel
 

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from onerec.data.read import rows
-from onerec.data.validate import Row
+from onerec.data.source.read import rows
+from onerec.data.source.validate import Row
 from onerec.errors import DataError
 from onerec.vocab import SID_BEGIN, SID_END
 

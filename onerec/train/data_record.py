@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onerec.data.load import difference_of_files
+from onerec.data.loading.load import difference_of_files
 from onerec.errors import DriftError
 from onerec.progress import say, write_json_atomically
 
 if TYPE_CHECKING:
-    from onerec.data.load import PackLoader
+    from onerec.data.loading.load import PackLoader
 
 
 def go_on_from(position: dict[str, Any], *, loader: PackLoader, stage_dir: Path) -> None:

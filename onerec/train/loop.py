@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from onerec.config import TrainConfig
-    from onerec.data.load import StepPacks
+    from onerec.data.loading.load import StepPacks
 
 
 def train(config: TrainConfig) -> dict[str, object]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onerec.config import TrainConfig
-from onerec.data.load import PackLoader
-from onerec.data.validation import ValidationPacks, open_validation
+from onerec.data.loading.load import PackLoader
+from onerec.data.loading.validation import ValidationPacks, open_validation
 from onerec.distributed import World, on_main
 from onerec.errors import ConfigError, DriftError
 from onerec.model.build import build_model, read_config, read_vocab

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from onerec.data.load import Pack
+    from onerec.data.loading.load import Pack
     from onerec.train.loss import PackedLanguageModel, PackLoss
     from onerec.vocab import ItemicVocab
 

@@ -15,7 +15,7 @@ from onerec.train.losses import LossTable, mean_losses
 from onerec.train.step import run_pack
 
 if TYPE_CHECKING:
-    from onerec.data.validation import ValidationPacks
+    from onerec.data.loading.validation import ValidationPacks
     from onerec.train.loss import PackedLanguageModel
     from onerec.vocab import ItemicVocab
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 
-from onerec.data.tokenizer import DOCUMENT_END, token_id
-from onerec.data.tokenizer import load_tokenizer as load_any
+from onerec.data.text.tokenizer import DOCUMENT_END, token_id
+from onerec.data.text.tokenizer import load_tokenizer as load_any
 from tests.benchmarks import materials
 from tests.benchmarks.environment import Bench
 from tests.benchmarks.harness import Line, Lines, at_least, benchmark, figure, in_turn, require_equal

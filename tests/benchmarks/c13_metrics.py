@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from onerec.data.batch import Pack, pack_of, packed
-from onerec.data.label import IGNORED
+from onerec.data.loading.batch import Pack, pack_of, packed
+from onerec.data.text.label import IGNORED
 from onerec.train.losses import LossTable
 from onerec.train.metrics import SourceCounts
 from onerec.train.step import cells_of

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from onerec.config import Dataset, PrepareConfig, Vocab
-from onerec.data.prepare import prepare
+from onerec.data.preparation.prepare import prepare
 from onerec.model.itemic_tokenizer import (
     add_itemic_tokens,
     itemic_vocab,

@@ -24,9 +24,9 @@ def data_order(store_dir: Path | str, *, num_workers: int) -> DataOrder:
 
 def start_workers() -> None:
     """Start the fork server that loaders' workers come from, and wait until it is ready."""
-    from onerec.data.workers import worker_context
+    from onerec.data.loading.workers import worker_context
 
-    ready = worker_context("onerec.data.load").Process(target=_nothing)
+    ready = worker_context("onerec.data.loading.load").Process(target=_nothing)
     ready.start()
     ready.join()
 

@@ -9,7 +9,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from onerec.data.read import rows as valid_rows
+from onerec.data.source.read import rows as valid_rows
 from onerec.vocab import ITEMIC_PATTERN
 from tests.benchmarks.corpus import corpus_rows, write_corpus
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onerec.config import Dataset, PrepareConfig, Vocab
-from onerec.data.render import Renderer
+from onerec.data.text.render import Renderer
 from onerec.model import itemic_tokenizer
 from onerec.model.tokenizer import write_chat_template
 from tests import qwen3_tokenizer

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from onerec.data import filesystem
-from onerec.data.retry import Patience
+from onerec.data.source import filesystem
+from onerec.data.source.retry import Patience
 
 RESET = OSError("AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 56, reset by peer")
 FORBIDDEN = OSError("AWS Error ACCESS_DENIED during HeadObject operation: No response body.")

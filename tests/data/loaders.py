@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from onerec.config import DataOrder, Dataset, PrepareConfig, PreparedDataset, Vocab
-from onerec.data.load import PackLoader
-from onerec.data.prepare import prepare
+from onerec.data.loading.load import PackLoader
+from onerec.data.preparation.prepare import prepare
 from tests.data.tokens import CODES, LAYERS
 
 PACKS_PER_STEP = 5

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from itertools import chain, islice, pairwise, product
 
 from onerec.config import DataOrder
-from onerec.data.batch import FILLER, Pack, pack_of
-from onerec.data.load import PackLoader, PackReader
-from onerec.data.plan import open_plan
-from onerec.data.pool import Pool
-from onerec.data.selection import plan_training
+from onerec.data.loading.batch import FILLER, Pack, pack_of
+from onerec.data.loading.load import PackLoader, PackReader
+from onerec.data.order.plan import open_plan
+from onerec.data.order.selection import plan_training
+from onerec.data.store.pool import Pool
 
 WORLD_SIZES = (1, 2, 3, 4, 8)
 NUM_WORKERS = (0, 1, 2, 4)

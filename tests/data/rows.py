@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from onerec.data.validate import Message, Row
+from onerec.data.source.validate import Message, Row
 
 TEXT_COLUMNS = pa.schema(
     [(name, pa.string()) for name in ("uuid", "source", "metadata", "messages", "segments")]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from onerec.config import DataOrder, PreparedDataset
-from onerec.data.index import Index, save_index
-from onerec.data.store import FORMAT, StorePaths
+from onerec.data.store.index import Index, save_index
+from onerec.data.store.store import FORMAT, StorePaths
 
 
 def write_index_only(

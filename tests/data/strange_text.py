@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from onerec.data.validate import Row
+from onerec.data.source.validate import Row
 from tests.data.rows import chat, text
 
 

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from onerec.build.rows import write_rows
-from onerec.data.read import rows
-from onerec.data.render import Renderer
+from onerec.data.source.read import rows
+from onerec.data.text.render import Renderer
 from onerec.errors import DataError
 from onerec.evaluate.heldout import heldout_loss
 from onerec.evaluate.popularity import answers_of, mentions, popularity_nats

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onerec.config import DataOrder
-from onerec.data.load import PackLoader
+from onerec.data.loading.load import PackLoader
 from tests import tiny
 from tests.data.rows import TEXT_COLUMNS, sample_rows, write_rows
 from tests.runner.programme import runner, write_manifest

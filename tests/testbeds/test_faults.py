@@ -9,9 +9,9 @@ import sys
 import pytest
 from pyarrow import fs
 
-from onerec.data.read import records
-from onerec.data.retry import Patience
-from onerec.data.sources import find_files
+from onerec.data.source.read import records
+from onerec.data.source.retry import Patience
+from onerec.data.source.sources import find_files
 from onerec.errors import DataError
 from tests.data.flaky import hurried
 from tests.data.rows import sample_rows, write_rows
@@ -130,7 +130,7 @@ def test_without_a_host_hadoops_own_configuration_says_which_name_node(hdfs, tmp
 
 INTERRUPTED = """
 import signal, sys
-from onerec.data.filesystem import open_filesystem
+from onerec.data.source.filesystem import open_filesystem
 filesystem, path = open_filesystem(sys.argv[1])
 filesystem.get_file_info(path)
 try:

@@ -6,16 +6,16 @@ import json
 
 import pytest
 
-from onerec.data.prepare import prepare
-from onerec.data.read import footer, records, sample_records
-from onerec.data.shard import shard
-from onerec.data.sources import find_files, shown
-from onerec.data.store import Store
+from onerec.data.preparation.prepare import prepare
+from onerec.data.source.read import footer, records, sample_records
+from onerec.data.source.shard import shard
+from onerec.data.source.sources import find_files, shown
+from onerec.data.store.store import Store
 from onerec.errors import DataError
 from tests.data.flaky import hurried
 from tests.data.rows import sample_rows, write_rows
-from tests.data.test_shard import config as shard_config
-from tests.data.test_shard import uuids
+from tests.data.source.test_shard import config as shard_config
+from tests.data.source.test_shard import uuids
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onerec.config import DataOrder, Mixture
-from onerec.data.load import PackLoader
+from onerec.data.loading.load import PackLoader
 from onerec.errors import ConfigError, DriftError
 from onerec.train.data_record import go_on_from, record_data
 from tests import tiny

@@ -13,9 +13,9 @@ from transformers import Qwen3ForCausalLM
 from onerec.build.rows import write_rows
 from onerec.config import ConvertConfig, DataOrder, Dataset, PrepareConfig
 from onerec.convert import convert
-from onerec.data.label import labels_of
-from onerec.data.prepare import prepare
-from onerec.data.store import Store
+from onerec.data.preparation.prepare import prepare
+from onerec.data.store.store import Store
+from onerec.data.text.label import labels_of
 from onerec.train import commit
 from onerec.train.validate import is_due
 from tests import tiny

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main():
-    from onerec.data.load import PackLoader
+    from onerec.data.loading.load import PackLoader
     from tests.benchmarks.materials import prepare_store
     from tests.benchmarks.orders import data_order, start_workers
 

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from onerec.data.pack import best_fit
+from onerec.data.order.pack import best_fit
 
 
 def main():

@@ -16,7 +16,7 @@ def main():
 
 
 def loader_of(given, num_workers):
-    from onerec.data.load import PackLoader
+    from onerec.data.loading.load import PackLoader
     from tests.benchmarks.orders import data_order
 
     data = data_order(given["store"], num_workers=num_workers)
@@ -50,7 +50,7 @@ def standing_before(given, number):
 
 def resume(given):
     """Time to the first pack after a state."""
-    import onerec.data.load  # noqa: F401 imports are not timed
+    import onerec.data.loading.load  # noqa: F401 imports are not timed
     from tests.benchmarks.orders import start_workers
 
     noted = json.loads(Path(given["states"]).read_text())[given["position"]]

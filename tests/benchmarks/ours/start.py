@@ -6,7 +6,7 @@ import time
 
 
 def main():
-    from onerec.data.load import PackLoader
+    from onerec.data.loading.load import PackLoader
     from tests.benchmarks.orders import data_order
 
     given = json.loads(sys.argv[1])

@@ -31,8 +31,8 @@ def main():
 
 
 def read_rows(corpus):
-    from onerec.data.read import records
-    from onerec.data.validate import row_from
+    from onerec.data.source.read import records
+    from onerec.data.source.validate import row_from
 
     files = sorted(Path(corpus).glob("*.parquet"))
     return [row_from(record) for file in files for record in records(str(file))]
@@ -48,7 +48,7 @@ def digest(ids):
 
 
 def ours(rows, tokenizer):
-    from onerec.data.render import Renderer
+    from onerec.data.text.render import Renderer
 
     renderer = Renderer(tokenizer)
     began = time.perf_counter()
@@ -83,7 +83,7 @@ def ours_in_processes(rows, tokenizer):
 
 
 def _work(link, rows, tokenizer):
-    from onerec.data.render import Renderer
+    from onerec.data.text.render import Renderer
 
     renderer = Renderer(tokenizer)
     link.send("ready")
@@ -94,7 +94,7 @@ def _work(link, rows, tokenizer):
 
 
 def per_sample(rows, tokenizer):
-    from onerec.data.tokenizer import load_tokenizer
+    from onerec.data.text.tokenizer import load_tokenizer
 
     loaded = load_tokenizer(Path(tokenizer))
     began = time.perf_counter()
@@ -103,7 +103,7 @@ def per_sample(rows, tokenizer):
 
 
 def encode_batch(rows, tokenizer):
-    from onerec.data.tokenizer import load_tokenizer
+    from onerec.data.text.tokenizer import load_tokenizer
 
     loaded = load_tokenizer(Path(tokenizer))
     texts = [_text(loaded, row) for row in rows]

@@ -1,0 +1,1 @@
+"""From a plan to the packs of one rank, step by step."""

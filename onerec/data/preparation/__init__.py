@@ -1,0 +1,1 @@
+"""From rows to a token store, once, by many processes and hosts."""

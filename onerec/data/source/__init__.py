@@ -1,0 +1,1 @@
+"""Where rows come from: file systems, parquet files, the field rules."""

@@ -1,0 +1,1 @@
+"""From a row to token ids and the spans of them that are trained."""
