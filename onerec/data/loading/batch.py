@@ -30,12 +30,6 @@ class Pack:
     """int64; label i is what position i predicts, -100 where nothing is trained."""
     position_ids_T: torch.Tensor
     """int64; from 0 in each document."""
-    trained_N: torch.Tensor
-    """int64; the N positions whose label is not -100."""
-    trained_labels_N: torch.Tensor
-    """int64; their labels."""
-    trained_sources_N: torch.Tensor
-    """int64; place of each one's source in the loader's sources."""
     cu_seqlens: torch.Tensor
     """int32, shape D + 1: where each document begins, and T; padding is a document of its own."""
     max_seqlen: int
@@ -52,6 +46,12 @@ class Pack:
     """One for each sample."""
     pack: int
     """Number of the pack in the run, -1 for a filler."""
+    trained_N: torch.Tensor
+    """int64; the N positions whose label is not -100."""
+    trained_labels_N: torch.Tensor
+    """int64; their labels."""
+    trained_sources_N: torch.Tensor
+    """int64; place of each one's source in the loader's sources."""
 
 
 @dataclass(frozen=True)

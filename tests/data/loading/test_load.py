@@ -166,7 +166,21 @@ def test_ranks_without_a_pack_get_fillers_that_train_nothing(tmp_path, tokenizer
             0,
             (),
             FILLER,
+            (),
+            (),
+            (),
         )
+
+
+def test_workers_find_out_which_positions_are_trained_and_whose_they_are(store_dir):
+    for step in loader(store_dir, num_workers=1, pad_to=MAX_LENGTH, num_epochs=1):
+        for pack in step.packs:
+            sources_T = pack.document_sources.repeat_interleave(pack.cu_seqlens.diff().long())
+            trained_T = pack.labels_T != -100
+            assert torch.equal(pack.trained_N, trained_T.nonzero()[:, 0])
+            assert torch.equal(pack.trained_labels_N, pack.labels_T[trained_T])
+            assert torch.equal(pack.trained_sources_N, sources_T[trained_T])
+            assert pack.trained_tokens == len(pack.trained_N)
 
 
 def test_padding_is_a_document_of_its_own_at_the_end(store_dir, reference):

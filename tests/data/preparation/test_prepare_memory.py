@@ -20,7 +20,8 @@ MEGABYTE = 1 << 20
 PROGRAM = """
 import json, pathlib, resource, sys
 from onerec.config import load_config
-from onerec.data.preparation import prepare, read
+from onerec.data.preparation import prepare
+from onerec.data.source import read
 if sys.argv[2] == "all at once":
     import pyarrow.parquet as pq
     from onerec.data.preparation import write
