@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -14,32 +15,36 @@ SLOW_DOWN = (
 
 
 class Proxy:
-    """Passes bytes on to a server; the next `to_break` connections get an answer of its own, or a reset."""
+    """Passes bytes on to a server; while it is broken, connections get an answer of its own, or a reset."""
 
     def __init__(self, port: int) -> None:
         self._server_port = port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
-        self.to_break = 0
+        self.is_broken = False
         self.answer: bytes | None = None
         """What a broken connection is answered with; None resets it."""
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def break_next(self, count: int, answer: bytes | None = None) -> None:
-        """Break every connection that is open, and the next ones."""
+    def break_all(self, answer: bytes | None = None) -> None:
+        """Break every connection that is open, and all that come, until it is mended."""
         with self._lock:
-            self.to_break, self.answer = count, answer
+            self.is_broken, self.answer = True, answer
             for connection in self._open:
                 _reset(connection)
             self._open.clear()
 
+    def mend(self) -> None:
+        """Pass bytes on again."""
+        self.is_broken = False
+
     def close(self) -> None:
         """Take no more connections, and end those that are open."""
         self._listener.close()
-        self.break_next(0)
+        self.break_all()
 
     def _accept(self) -> None:
         while True:
@@ -49,8 +54,7 @@ class Proxy:
                 return
             with self._lock:
                 self.connections += 1
-                is_broken = self.to_break > 0
-                self.to_break -= is_broken
+                is_broken = self.is_broken
                 if not is_broken:
                     self._open.append(client)
             threading.Thread(
@@ -66,19 +70,21 @@ class Proxy:
             client.close()
 
     def _serve(self, client: socket.socket) -> None:
-        server = socket.create_connection(("127.0.0.1", self._server_port))
-        threading.Thread(target=_copy, args=(client, server), daemon=True).start()
-        _copy(server, client)
+        with client, socket.create_connection(("127.0.0.1", self._server_port)) as server:
+            sending = threading.Thread(target=_copy, args=(client, server), daemon=True)
+            sending.start()
+            _copy(server, client)
+            sending.join()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
+    """Pass bytes on to the end; a fault of one side ends both directions."""
+    with contextlib.suppress(OSError):
         while piece := source.recv(1 << 16):
             target.sendall(piece)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        source.close()
-        target.close()
+    for side in (source, target):
+        with contextlib.suppress(OSError):
+            side.shutdown(socket.SHUT_RDWR)
 
 
 def _reset(connection: socket.socket) -> None:
