@@ -109,14 +109,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         ),
         is_main=world.is_main,
     )
-    max_steps = config.duration.max_steps
-    end_of_data = (origin.state.step if origin.state else 0) + loader.steps_left
-    total_steps = min(max_steps or end_of_data, end_of_data)
-    if origin.state is not None and origin.state.step > total_steps:
-        raise ConfigError(
-            f"{origin.checkpoint} is at step {origin.state.step}, the stage ends at step {total_steps}; "
-            "raise max_steps or num_epochs, or choose an earlier checkpoint"
-        )
+    total_steps = _length(config, origin, loader)
     return Session(
         config=config,
         world=world,
@@ -129,11 +122,24 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         validation=validation,
         packs_per_step=packs_per_step,
         total_steps=total_steps,
-        ends_by="max_steps" if max_steps is not None and max_steps <= end_of_data else "data_end",
+        ends_by="max_steps" if total_steps == config.duration.max_steps else "data_end",
         start=origin.state,
         trained_rows=_trained_rows(model) if config.trainable.freeze_llm else None,
         peak_flop_per_second=_peak(device, world_size=world.size),
     )
+
+
+def _length(config: TrainConfig, origin: Origin, loader: PackLoader) -> int:
+    """Step at which the stage is done: max_steps, or the end of the data where that comes first."""
+    max_steps = config.duration.max_steps
+    end_of_data = (origin.state.step if origin.state else 0) + loader.steps_left
+    total_steps = min(max_steps or end_of_data, end_of_data)
+    if origin.state is not None and origin.state.step > total_steps:
+        raise ConfigError(
+            f"{origin.checkpoint} is at step {origin.state.step}, the stage ends at step {total_steps}; "
+            "raise max_steps or num_epochs, or choose an earlier checkpoint"
+        )
+    return total_steps
 
 
 def find_origin(config: TrainConfig, *, is_main: bool) -> Origin:
