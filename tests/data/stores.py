@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from onerec.config import DataOrder, PreparedDataset
-from onerec.data.store.index import Index, save_index
+from onerec.data.preparation.index import Index, save_index
 from onerec.data.store.store import FORMAT, StorePaths
 
 

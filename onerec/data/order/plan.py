@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 from onerec.data.order.pack import best_fit
 from onerec.data.order.shuffle import BLOCK, CHUNK, block_groups, shuffled
-from onerec.data.store.index import written
 from onerec.progress import say, sync_directory
 
 VERSION = 1
@@ -193,13 +192,25 @@ def _is_whole(folder: Path) -> bool:
 
 def _keep(plan: EpochPlan, folder: Path) -> None:
     """Write a plan to a folder that appears whole or not at all, in the place of a torn one."""
-    temporary = written({name: getattr(plan, name) for name in ARRAYS}, folder)
+    temporary = _written(plan, folder)
     if folder.is_dir() and not _is_whole(folder):
         shutil.rmtree(folder)
     with suppress(OSError):  # another machine was quicker with the same plan
         temporary.rename(folder)
     sync_directory(folder.parent)
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _written(plan: EpochPlan, folder: Path) -> Path:
+    """A new folder beside `folder` with the arrays, on the disk; several machines may make one at a time."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    for name in ARRAYS:
+        with (temporary / f"{name}.npy").open("wb") as file:
+            np.save(file, getattr(plan, name))
+            file.flush()
+            os.fsync(file.fileno())
+    sync_directory(temporary)
+    return temporary
 
 
 def _writable(plans_dir: Path) -> Path:

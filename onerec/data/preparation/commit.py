@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from onerec.data.preparation.crew import Task
+from onerec.data.preparation.index import Index, build_index, save_index
 from onerec.data.preparation.report import FileReport, Options, merged
 from onerec.data.preparation.summary import data_summary, duplicate_count
 from onerec.data.preparation.tokenise import is_done, tell
 from onerec.data.source.sources import DataFile, shown
-from onerec.data.store.index import Index, build_index, save_index
 from onerec.data.store.store import FORMAT, StorePaths, TokenFile, read_meta
 from onerec.errors import DataError, StorageError
 from onerec.progress import write_json_atomically

@@ -1,1 +1,1 @@
-"""Prepared datasets: token files, their index, and several of them as one pool."""
+"""Prepared datasets: mapped token files and index, and several of them as one pool."""

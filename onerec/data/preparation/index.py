@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onerec.data.preparation.report import FileReport
 from onerec.data.store.store import INDEX_ARRAYS, TokenFile
-from onerec.progress import sync_directory
+from onerec.folder import whole_folder
 
 
 @dataclass(frozen=True)
@@ -58,26 +54,7 @@ def build_index(
 
 
 def save_index(index: Index, folder: Path) -> None:
-    """Write the arrays to a folder that appears whole or not at all.
-
-    One of that name stays until the new one is on the disk; what a kill leaves aside, the next commit sweeps.
-    """
-    temporary = written({name: getattr(index, name) for name in INDEX_ARRAYS}, folder)
-    aside = temporary.with_name(f"{temporary.name}.old")
-    if folder.exists():
-        folder.rename(aside)
-    temporary.rename(folder)
-    sync_directory(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def written(arrays: Mapping[str, npt.NDArray[Any]], folder: Path) -> Path:
-    """A new folder beside `folder` with these arrays, all of it on the disk, to be renamed to `folder`."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    for name, array in arrays.items():
-        with (temporary / f"{name}.npy").open("wb") as file:
-            np.save(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-    sync_directory(temporary)
-    return temporary
+    """Write the arrays to a folder that appears whole; one of that name stays until then."""
+    with whole_folder(folder) as new:
+        for name in INDEX_ARRAYS:
+            np.save(new / f"{name}.npy", getattr(index, name))
