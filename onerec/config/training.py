@@ -16,12 +16,14 @@ class Optim(Section):
     """Peak learning rate."""
     min_lr: NonNegativeFloat = 0.0
     """Where the decay ends; training goes on at this rate."""
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape of the decay after the warm-up."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """Shape of the decay after the warm-up; wsd stays at the peak and decays linearly at the end."""
     num_warmup_steps: NonNegativeInt = 0
     """Optimizer steps of linear warm-up; the first step already has a non-zero rate."""
     num_training_steps: PositiveInt | None = None
     """Steps after which the rate has reached min_lr; default: the steps of the stage."""
+    num_decay_steps: PositiveInt | None = None
+    """With wsd: length of the decay that ends at num_training_steps; default: a tenth of those."""
     weight_decay: NonNegativeFloat = 0.1
     """AdamW's decay of matrices; norms, biases, embeddings and the head never decay."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -59,11 +61,17 @@ class Compute(Section):
     use_chunked_loss_computer: bool = True
     """False computes the logits of a pack in one piece."""
     enable_gradient_checkpointing: Annotated[bool, Speed] = True
-    """Recompute each decoder layer in the backward pass instead of keeping its activations."""
+    """Recompute activations in the backward pass as activation_checkpointing says; false keeps them all."""
+    activation_checkpointing: Annotated[Literal["auto", "none", "selective", "full"], Speed] = "auto"
+    """selective recomputes what is cheap to recompute, full whole layers; auto takes the least that fits."""
     reshard_after_forward: Annotated[bool, Speed] = True
     """Free each layer's gathered weights after its forward pass."""
+    sharding: Annotated[Literal["auto", "full", "hybrid"], Speed] = "auto"
+    """full: over all ranks; hybrid: within a host, a copy on each; auto: hybrid with several hosts."""
     compile: Annotated[Literal["auto", "on", "off"], Speed] = "auto"
     """torch.compile of each decoder layer; auto is on with CUDA."""
+    deterministic: Annotated[bool, Speed] = False
+    """Use only GPU kernels that give the same bits every time; slower, but resuming is then bit-identical."""
 
 
 class Checkpointing(Section):
@@ -93,7 +101,11 @@ class Monitoring(Section):
     monitor_datasource_cnt: Annotated[bool, Cosmetic] = True
     """Log the share of tokens and samples of each source."""
     enable_profiler: Annotated[bool, Cosmetic] = False
-    """Write a torch.profiler trace of steps 3 to 5 of each attempt and rank to the stage's profile folder."""
+    """Write a torch.profiler trace of each attempt and rank to the stage's profile folder."""
+    profiler_steps: Annotated[tuple[PositiveInt, PositiveInt], Cosmetic] = (3, 5)
+    """First and last step of an attempt that enable_profiler traces, counted from 1."""
+    loss_spike_deviations: Annotated[NonNegativeFloat, Cosmetic] = 6.0
+    """Warn of a step whose loss is this many standard deviations above the recent ones; 0: never."""
 
 
 class Validating(Section):
@@ -123,6 +135,19 @@ class Training(Optim, Trainable, Compute, Checkpointing, Monitoring, Validating,
     def _rates_fit(self) -> Training:
         if self.min_lr > self.learning_rate:
             raise ValueError(f"min_lr {self.min_lr} is above learning_rate {self.learning_rate}; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _decay_fits(self) -> Training:
+        if self.num_decay_steps is not None and self.lr_scheduler_type != "wsd":
+            raise ValueError('num_decay_steps needs lr_scheduler_type = "wsd"; set it or remove it')
+        return self
+
+    @model_validator(mode="after")
+    def _profiled_steps_fit(self) -> Training:
+        first, last = self.profiler_steps
+        if last < first:
+            raise ValueError(f"profiler_steps ends before it begins: [{first}, {last}]; write them in order")
         return self
 
     @model_validator(mode="after")

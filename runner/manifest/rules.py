@@ -108,3 +108,10 @@ def _check_schedule(path: KeyPath, stage: Stage) -> Iterator[Problem]:
             f"{stage.num_training_steps}, where the decay ends",
             "lower it or raise num_training_steps",
         )
+    elif (stage.num_decay_steps or 0) > (left := stage.num_training_steps - stage.num_warmup_steps):
+        yield Problem(
+            (*path, "num_decay_steps"),
+            f"a decay of {stage.num_decay_steps} steps does not fit: {left} of num_training_steps "
+            f"{stage.num_training_steps} are left after the warm-up",
+            "lower it or raise num_training_steps",
+        )

@@ -16,8 +16,14 @@ _WANTED = {
     "nproc_per_node": 'a whole number above 0, or "auto"',
     "nnodes": 'a whole number above 0, or a range such as "1:4"',
     "itemic_id_range": "two whole numbers: the first and the last itemic id",
+    "profiler_steps": "two whole numbers above 0: the first and the last step that is traced",
 }
 """What a key takes, where no single type tells it."""
+_PAIRS = {
+    "itemic_id_range": "or remove it: it is derived from [vocab]",
+    "profiler_steps": "such as [3, 5]",
+}
+"""Keys that take two numbers, and the rest of the remedy when they are not what they have to be."""
 
 _TYPES = {
     "int_type": "a whole number",
@@ -67,7 +73,7 @@ def problem_of_error(
     if kind == "value_error":
         return _rule_problem(path, str(error["ctx"]["error"]), document, written)
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
-    if key in _WANTED and (in_union or key == "itemic_id_range"):
+    if key in _WANTED and (in_union or key in _PAIRS):
         return None if _is_echo(error, value_at, path) else _wanted_problem(path, key, value_at)
     return Problem(path, *_value_words(kind, value, error.get("ctx", {}), path))
 
@@ -103,8 +109,8 @@ def _is_echo(error: Mapping[str, Any], value: object, path: KeyPath) -> bool:
 
 def _wanted_problem(path: KeyPath, key: str, value: object) -> Problem:
     if isinstance(path[-1], int):
-        if key == "itemic_id_range":
-            return Problem(path[:-1], f"needs {_WANTED[key]}", "or remove it: it is derived from [vocab]")
+        if key in _PAIRS:
+            return Problem(path[:-1], f"needs {_WANTED[key]}", _PAIRS[key])
         return Problem(path, f"{shown(value)} is no source", "write a text or { stage, name }")
     return Problem(path, f"{shown(value)} does not fit", f"write {_WANTED[key]}")
 
