@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from onerec.config import DataOrder, PreviewConfig
-from onerec.data.loading.batch import Pack, pack_arrays, pack_of
+from onerec.data.loading.batch import Kinds, Pack, pack_arrays, pack_of
 from onerec.data.loading.reader import PackReader
 from onerec.data.order.holdout import held_out
 from onerec.data.order.pack import best_fit
@@ -63,8 +63,10 @@ def preview(config: PreviewConfig) -> dict[str, object]:
     """
     output_dir = Path(config.output_dir)
     folder = expanded_tokenizer(Path(config.tokenizer_dir), config.vocab, into=output_dir / "tokenizer")
-    found = _from_rows(config, folder) if config.order is None else _from_store(config, config.order)
-    document = _document(config, found, _part_reader(config, folder))
+    reader = _part_reader(config, folder)
+    order = config.order
+    found = _from_rows(config, folder, reader.itemic_ids) if order is None else _from_store(config, order)
+    document = _document(config, found, reader)
     write_json_atomically(output_dir / "preview.json", document)
     return {"samples": len(document["samples"]), "packs": len(document["packs"])}
 
@@ -78,7 +80,7 @@ def _part_reader(config: PreviewConfig, folder: Path) -> PartReader:
         expected=config.dataset.itemic_id_range,
         folder=folder,
     )
-    return PartReader(tokenizer.backend_tokenizer, (itemic.first_id, itemic.last_id))
+    return PartReader(tokenizer.backend_tokenizer, range(itemic.first_id, itemic.last_id + 1))
 
 
 def _from_store(config: PreviewConfig, order: DataOrder) -> Shown:
@@ -130,7 +132,7 @@ def _nothing_read(order: DataOrder, store_dir: str) -> str:
     return f"the first epoch of its stage reads nothing of dataset {name!r}; its mixture leaves it out"
 
 
-def _from_rows(config: PreviewConfig, tokenizer_dir: Path) -> Shown:
+def _from_rows(config: PreviewConfig, tokenizer_dir: Path, itemic_ids: range) -> Shown:
     """Rows spread over the files, until they give enough samples; packed by best fit."""
     sample_limit(config.dataset)
     renderer = Renderer(
@@ -151,10 +153,12 @@ def _from_rows(config: PreviewConfig, tokenizer_dir: Path) -> Shown:
         "rows_looked_at": len(trials),
         "left_out": [_left_out(trial) for trial in trials if not trial.samples],
     }
-    return _packed(trials, config, facts, pad_id=renderer.pad_id)
+    return _packed(trials, config, facts, pad_id=renderer.pad_id, itemic_ids=itemic_ids)
 
 
-def _packed(trials: Sequence[Trial], config: PreviewConfig, facts: Document, *, pad_id: int) -> Shown:
+def _packed(
+    trials: Sequence[Trial], config: PreviewConfig, facts: Document, *, pad_id: int, itemic_ids: range
+) -> Shown:
     """The samples of the rows as the loader would hand them over, one pack after the other."""
     names = tuple(sorted({trial.source for trial in trials if trial.samples}))
     samples = list(_stored(trials, names))[: config.samples]
@@ -167,8 +171,9 @@ def _packed(trials: Sequence[Trial], config: PreviewConfig, facts: Document, *, 
     lengths = np.array([len(sample.input_ids) for sample in samples])
     numbers, count = best_fit(lengths, config.dataset.max_length)
     members = [np.flatnonzero(numbers == number).tolist() for number in range(count)]
+    kinds = Kinds(len(names), itemic_ids)
     packs = tuple(
-        pack_of(pack_arrays([samples[one] for one in group], pack=number, pad_id=pad_id, pad_to=None))
+        pack_of(pack_arrays([samples[one] for one in group], kinds, pack=number, pad_id=pad_id, pad_to=None))
         for number, group in enumerate(members)
     )
     chosen = sorted(

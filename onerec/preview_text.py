@@ -27,11 +27,11 @@ class Part(TypedDict):
 
 
 class PartReader:
-    """Reads the samples of one tokenizer; `itemic_ids` are its first and last itemic id."""
+    """Reads the samples of one tokenizer that has these itemic ids."""
 
-    def __init__(self, tokenizer: Tokenizer, itemic_ids: tuple[int, int]) -> None:
+    def __init__(self, tokenizer: Tokenizer, itemic_ids: range) -> None:
         self._tokenizer = tokenizer
-        self._itemic = range(itemic_ids[0], itemic_ids[1] + 1)
+        self.itemic_ids = itemic_ids
         self._added = {
             number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()
         }
@@ -44,7 +44,7 @@ class PartReader:
         return [self._part([number for number, _ in run], *key) for key, run in runs]
 
     def _kind_of(self, number: int) -> Kind:
-        if number in self._itemic:
+        if number in self.itemic_ids:
             return "itemic"
         return "special" if number in self._added else "text"
 

@@ -1,37 +1,75 @@
 """What a stage tells while it trains: metrics.jsonl, TensorBoard, console, progress.json; rank 0 writes.
 
-A disk or TensorBoard that fails costs a warning, never the training. Nothing here changes a number of the
-training.
+A disk or TensorBoard that fails costs one warning, never the training; what can be written later is written
+again. Nothing here changes a number of the training.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import math
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 
 from onerec.progress import Progress, say, write_json_atomically
+from onerec.train.board import Board
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from onerec.config import Monitoring
 
+FAULTS = (OSError, RuntimeError, ValueError, TypeError, ImportError)
+"""What disks, TensorBoard and a protobuf that does not fit to it raise."""
+TAGS = {
+    "training/loss": "loss",
+    "training/itemic_token_loss": "itemic_loss",
+    "training/text_token_loss": "text_loss",
+    "training/learning_rate": "learning_rate",
+    "training/grad_norm": "grad_norm",
+    "perf/sec_per_step": "seconds_per_step",
+    "perf/tokens_per_sec": "tokens_per_second",
+    "perf/mfu": "mfu",
+    "perf/valid_token_ratio": "trained_share",
+    "perf/total_num_tokens": "total_tokens",
+    "perf/total_num_samples": "total_samples",
+    "perf/epoch_idx": "epoch",
+    "perf/data_wait": "data_wait",
+    "perf/memory_gib": "memory_gib",
+}
+"""TensorBoard tags, as OpenOneRec's users know them, and the keys of a row that they show."""
+TAGS_PER_GPU = {
+    "perf/tokens_per_sec_per_gpu_current": "tokens_per_second",
+    "perf/valid_tokens_per_sec_per_gpu_current": "trained_tokens_per_second",
+    "perf/samples_per_sec_per_gpu_current": "samples_per_second",
+}
+"""The same, of figures that are shown for one GPU."""
+
 
 class Window:
-    """Throughput since the last report: tokens, FLOP and the time that training waited for data."""
+    """Throughput since the last report: what all ranks did, and the time that this one waited for data."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._tokens = self._flop = self._waited = 0.0
+        self._begin(time.monotonic())
 
-    def add(self, *, tokens: int, flop: float, waited_seconds: float) -> None:
-        """Count one step."""
+    def _begin(self, now: float) -> None:
+        self._began = now
+        self._steps = self._tokens = self._trained_tokens = self._samples = 0
+        self._flop = self._waited = 0.0
+
+    def add(
+        self, *, tokens: int, trained_tokens: int, samples: int, flop: float, waited_seconds: float
+    ) -> None:
+        """Count one step; the first three are of all ranks."""
+        self._steps += 1
         self._tokens += tokens
+        self._trained_tokens += trained_tokens
+        self._samples += samples
         self._flop += flop
         self._waited += waited_seconds
 
@@ -43,10 +81,16 @@ class Window:
         """Figures of the window; a new one begins."""
         now = time.monotonic()
         seconds = max(now - self._began, 1e-9)
-        figures = {"tokens_per_second": self._tokens / seconds, "data_wait": self._waited / seconds}
+        figures = {
+            "seconds_per_step": seconds / max(self._steps, 1),
+            "tokens_per_second": self._tokens / seconds,
+            "trained_tokens_per_second": self._trained_tokens / seconds,
+            "samples_per_second": self._samples / seconds,
+            "data_wait": self._waited / seconds,
+        }
         if peak_flop_per_second:
             figures["mfu"] = self._flop / seconds / peak_flop_per_second
-        self._began, self._tokens, self._flop, self._waited = now, 0.0, 0.0, 0.0
+        self._begin(now)
         return figures
 
 
@@ -66,97 +110,85 @@ class Reporter:
         self._stage, self._total, self._monitor = stage, total_steps, monitor
         self._path, self._validation_path = output_dir / "metrics.jsonl", output_dir / "validation.jsonl"
         self._progress = Progress(output_dir, total=total_steps, unit="steps", start=start)
+        self._figures: dict[str, float] = {}
+        self._board = Board(tensorboard_dir, start=start)
         self._warned: set[str] = set()
         for path in (self._path, self._validation_path):
-            self._guarded(path.name, lambda path=path: keep_rows_until(path, start))
-        self._board: Any = None
-        self._guarded("TensorBoard", lambda: self._open_board(tensorboard_dir, start))
+            self._guarded(path.name, lambda path=path: keep_rows_until(path, start))  # type: ignore[misc]
 
     def tell(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl, TensorBoard and the console; `row["step"]` counts finished steps."""
         scalars = board_scalars(row, monitor=self._monitor)
         self._guarded("metrics.jsonl", lambda: _append(self._path, row))
-        self._guarded("TensorBoard", lambda: self._draw(scalars, row["step"]))
+        self._guarded("TensorBoard", lambda: self._board.draw(scalars, row["step"]))
         self.advance(row["step"], loss=row["loss"], tokens_per_second=row["tokens_per_second"])
         say(console_line(self._stage, row, total_steps=self._total))
 
     def tell_validation(self, row: dict[str, Any]) -> None:
         """Append a row to validation.jsonl, TensorBoard and the console."""
         self._guarded("validation.jsonl", lambda: _append(self._validation_path, row))
-        self._guarded("TensorBoard", lambda: self._draw(validation_scalars(row), row["step"]))
+        self._guarded("TensorBoard", lambda: self._board.draw(validation_scalars(row), row["step"]))
         say(validation_line(self._stage, row))
 
     def advance(self, step: int, **figures: float) -> None:
-        """Move the progress bar."""
-        self._guarded("progress.json", lambda: self._progress.update(step, **figures))
+        """Move the progress bar; figures that are not given stand as they were."""
+        self._figures |= figures
+        self._guarded("progress.json", lambda: self._progress.update(step, **self._figures))
 
     def close(self) -> None:
-        """Flush what is open."""
-        if self._board is not None:
-            self._guarded("TensorBoard", self._board.close)
+        """Close what is open."""
+        self._guarded("TensorBoard", self._board.close)
 
-    def _open_board(self, folder: Path, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, rank 0 only
-
-        self._board = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
-
-    def _draw(self, scalars: dict[str, float], step: int) -> None:
-        if self._board is not None:
-            for tag, value in scalars.items():
-                self._board.add_scalar(tag, value, step)
-
-    def _guarded(self, what: str, write: Any) -> None:
+    def _guarded(self, what: str, write: Callable[[], None]) -> None:
         try:
             write()
-        except (OSError, RuntimeError, ValueError, ImportError) as fault:
+        except FAULTS as fault:
             if what not in self._warned:
                 say(f"warning: {what} cannot be written, training goes on: {fault}", is_warning=True)
                 self._warned.add(what)
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    line = json.dumps(row).encode() + b"\n"
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        if file.write(line) != len(line):  # a disk that is full takes what fits
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def keep_rows_until(path: Path, step: int) -> None:
-    """Drop rows past `step`, and a torn last one: a resumed stage writes them again."""
-    if not path.exists():
+    """Drop rows past `step`, which a resumed stage writes again, and lines that are no row."""
+    if not path.is_file():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if row["step"] <= step:
-            kept.append(line + "\n")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line + "\n" for line in lines if _step_of(line) <= step]
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
 
 
+def _step_of(line: str) -> float:
+    """Step of a row; infinite for a line that is none."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return math.inf
+    step = row.get("step") if isinstance(row, dict) else None
+    return step if isinstance(step, int) else math.inf
+
+
 def board_scalars(row: dict[str, Any], *, monitor: Monitoring) -> dict[str, float]:
     """A row as TensorBoard tags, named as OpenOneRec's users know them."""
-    names = {
-        "training/loss": "loss",
-        "training/itemic_loss": "itemic_loss",
-        "training/text_loss": "text_loss",
-        "training/learning_rate": "learning_rate",
-        "training/grad_norm": "grad_norm",
-        "training/trained_share": "trained_share",
-        "training/epoch": "epoch",
-        "perf/tokens_per_second": "tokens_per_second",
-        "perf/mfu": "mfu",
-        "perf/data_wait": "data_wait",
-        "perf/memory_gib": "memory_gib",
-    }
-    scalars = {tag: row[key] for tag, key in names.items() if row.get(key) is not None}
+    scalars = {tag: row[key] for tag, key in TAGS.items() if row.get(key) is not None}
+    ranks = row.get("world_size")
+    if ranks:
+        scalars |= {tag: row[key] / ranks for tag, key in TAGS_PER_GPU.items() if key in row}
     if monitor.monitor_datasource_loss:
         scalars |= {f"data_source_loss/{source}": loss for source, loss in row.get("source_loss", {}).items()}
     if monitor.monitor_datasource_cnt:
-        for unit in ("tokens", "samples"):
-            shares = row.get(f"source_{unit}_ratio", {})
+        for unit in ("token", "sample"):
+            shares = row.get(f"source_{unit}s_ratio", {})
             scalars |= {f"data_source_{unit}_ratio/{source}": share for source, share in shares.items()}
     return scalars
 
@@ -196,34 +228,21 @@ def memory_gib(device: torch.device) -> float:
 
 
 def write_divergence(output_dir: Path, *, rank: int, step: int, uuids: Sequence[str]) -> Path:
-    """Write down which samples a step was made of whose loss or gradient is not finite."""
+    """Write down which samples a step was made of whose loss or gradient is not finite; a full disk warns."""
     path = output_dir / f"diverged-step{step + 1}-rank{rank}.json"
-    write_json_atomically(path, {"step": step + 1, "rank": rank, "uuids": list(uuids)})
+    try:
+        write_json_atomically(path, {"step": step + 1, "rank": rank, "uuids": list(uuids)})
+    except OSError as fault:
+        say(f"warning: {path} cannot be written: {fault}; samples: {', '.join(uuids)}", is_warning=True)
     return path
 
 
-class SourceCounts:
-    """Tokens and samples read so far, by source, over all ranks: a running total that checkpoints carry."""
-
-    def __init__(self, sources: Sequence[str], *, saved: dict[str, list[int]] | None = None) -> None:
-        self._sources = tuple(sources)
-        known = saved or {}
-        self._total_S2 = torch.tensor([known.get(source, [0, 0]) for source in sources], dtype=torch.int64)
-        self._fresh_S2 = torch.zeros_like(self._total_S2)
-
-    def add(self, document_sources: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Count the documents of one pack of this rank; source -1 is padding."""
-        real = document_sources >= 0
-        sources, lengths = document_sources[real], lengths[real].long()
-        self._fresh_S2[:, 0].index_add_(0, sources, lengths)
-        self._fresh_S2[:, 1].index_add_(0, sources, torch.ones_like(lengths))
-
-    def state_dict(self) -> dict[str, list[int]]:
-        """Totals over all ranks, `{source: [tokens, samples]}`; all ranks call it together."""
-        dist.all_reduce(self._fresh_S2)
-        self._total_S2 += self._fresh_S2
-        self._fresh_S2.zero_()
-        return dict(zip(self._sources, self._total_S2.tolist(), strict=True))
+def running_totals(counts: dict[str, list[int]]) -> dict[str, int]:
+    """What was read of all sources so far: `{"total_tokens": ..., "total_samples": ...}`."""
+    return {
+        f"total_{name}": sum(pair[unit] for pair in counts.values())
+        for unit, name in enumerate(("tokens", "samples"))
+    }
 
 
 def shares(counts: dict[str, list[int]]) -> dict[str, dict[str, float]]:

@@ -161,8 +161,9 @@ def test_what_a_stage_has_to_make_first_is_told(tmp_path: Path) -> None:
 
 def test_a_check_tells_what_is_in_the_data(tmp_path: Path, base: Path) -> None:
     told = runner(tmp_path, "check", manifest(tmp_path, base), "--json")
-    (finding,) = json.loads(told.stdout)
+    memory, finding = json.loads(told.stdout)
     figures = finding["figures"]
+    assert (memory["place"], memory["figures"]["ranks"]) == ("stages.first", 1)
     assert told.returncode == 0
     assert (set(finding), finding["level"], finding["place"]) == (
         FACTS | {"figures"},
@@ -192,15 +193,16 @@ def test_a_check_names_every_broken_file_after_what_was_found_without_reading(
     assert told.returncode == 3
     assert [(one["level"], one["place"]) for one in found] == [
         ("warning", "model.use_tie_weights"),
+        ("info", "stages.first"),
         ("error", "datasets.mixed.sources"),
         ("error", "datasets.mixed.sources"),
         ("info", "datasets.mixed"),
     ]
-    assert [("half" in one["message"], "text" in one["message"]) for one in found[1:3]] == [
+    assert [("half" in one["message"], "text" in one["message"]) for one in found[2:4]] == [
         (True, False),
         (False, True),
     ]
-    assert all(one["remedy"] for one in found[:3])
+    assert all(one["remedy"] for one in found if one["level"] != "info")
     fast = runner(tmp_path, "check", path, "--fast")
     assert (fast.returncode, fast.stdout) == (0, "nothing found that would keep it from starting\n")
 
@@ -222,7 +224,7 @@ def test_a_check_warns_of_rejects_and_refuses_more_than_there_may_be(tmp_path: P
 def test_a_check_tells_which_rows_a_stage_has_to_make_first(tmp_path: Path) -> None:
     told = runner(tmp_path, "check", write_manifest(tmp_path), "--json")
     assert told.returncode == 0
-    assert json.loads(told.stdout) == [
+    assert [one for one in json.loads(told.stdout) if "figures" not in one] == [
         {
             "level": "info",
             "place": "datasets.mixed",
@@ -237,7 +239,7 @@ def test_a_dataset_whose_tokenizer_is_not_made_yet_is_read_without_it(tmp_path: 
     told = runner(
         tmp_path, "check", write_manifest(tmp_path), "--json", "--set", f'datasets.mixed.sources="{rows}"'
     )
-    (finding,) = json.loads(told.stdout)
+    *_, finding = json.loads(told.stdout)
     assert (told.returncode, finding["figures"]["rows"]) == (0, 20)
     assert "tokens" not in finding["figures"]
     reason = "its tokenizer is made by stage 'base' (init_model): not yet run"

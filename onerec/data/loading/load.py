@@ -64,6 +64,7 @@ class PackLoader:
         self._identity = _identity(self._planned, Selection(pool, data))
         self._next = 0
         self.sources = pool.sources
+        self.itemic_ids = pool.itemic_ids
         self.fingerprint = self._planned.key.digest
         self.total_packs = sum(self._counts)
         if not self.total_packs:

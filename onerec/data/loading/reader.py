@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from onerec.config import DataOrder, PreparedDataset
-from onerec.data.loading.batch import FILLER, PackArrays, pack_arrays
+from onerec.data.loading.batch import FILLER, Kinds, PackArrays, pack_arrays
 from onerec.data.order.plan import EpochPlan, open_plan
 from onerec.data.store.pool import Pool
 from onerec.errors import ConfigError
@@ -63,7 +63,8 @@ class PackReader(Dataset[PackArrays]):
         if number != FILLER:
             epoch = int(np.searchsorted(starts, number, side="right")) - 1
             samples = [pool.sample(int(one)) for one in plans[epoch].pack(number - starts[epoch])]
-        return pack_arrays(samples, pack=number, pad_id=pool.pad_id, pad_to=self._pad_to)
+        kinds = Kinds(len(pool.sources), pool.itemic_ids)
+        return pack_arrays(samples, kinds, pack=number, pad_id=pool.pad_id, pad_to=self._pad_to)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}

@@ -36,7 +36,7 @@ class Pool:
     def __init__(self, datasets: Sequence[PreparedDataset]) -> None:
         self.datasets = tuple(datasets)
         self.stores = tuple(Store(dataset.store_dir) for dataset in datasets)
-        self.pad_id, self.document_end_id = self._tokenizer()
+        self.pad_id, self.document_end_id, self.itemic_ids = self._tokenizer()
         self.sources = tuple(sorted({name for store in self.stores for name in store.sources}))
         if len(self.stores) == 1:
             self.sources = self.stores[0].sources
@@ -94,8 +94,8 @@ class Pool:
             for name, entry in zip(_names([entry["file"] for entry in store.files]), store.files, strict=True)
         ]
 
-    def _tokenizer(self) -> tuple[int, int]:
-        """The pad id and the document-end id; all stores have to agree in them and in the itemic ids."""
+    def _tokenizer(self) -> tuple[int, int, range]:
+        """The pad id, the document-end id and the itemic ids; all stores have to agree in them."""
         first, *others = self.stores
         for store in others:
             if _ids(store) != _ids(first):
@@ -104,7 +104,8 @@ class Pool:
                     f"document end and itemic ids are {_ids(store)}, not {_ids(first)}); prepare all "
                     "datasets of a stage with one tokenizer"
                 )
-        return first.pad_id, first.document_end_id
+        first_itemic, last_itemic = first.itemic_ids
+        return first.pad_id, first.document_end_id, range(first_itemic, last_itemic + 1)
 
 
 def _ids(store: Store) -> list[int]:

@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from onerec.config import PreparedDataset
-from onerec.data.loading.batch import FILLER, Pack
+from onerec.data.loading.batch import FILLER, Kinds, Pack
 from onerec.data.loading.load import PackLoader
 from onerec.data.store.store import Store
 from onerec.data.text.label import labels_of
 from onerec.errors import ConfigError
+from onerec.vocab import item_text
 from tests.data.loaders import MAX_LENGTH, loader, prepared
 from tests.data.rows import sample_rows, text, write_rows
+from tests.data.tokens import LAYERS
 
 
 @pytest.fixture(scope="module")
@@ -169,18 +171,62 @@ def test_ranks_without_a_pack_get_fillers_that_train_nothing(tmp_path, tokenizer
             (),
             (),
             (),
+            ([0, 0],),
+            ([0, 0],),
         )
 
 
-def test_workers_find_out_which_positions_are_trained_and_whose_they_are(store_dir):
-    for step in loader(store_dir, num_workers=1, pad_to=MAX_LENGTH, num_epochs=1):
+@pytest.fixture(scope="module")
+def itemic_store_dir(tmp_path_factory, tokenizer_dir):
+    """Rows of three sources that train itemic tokens and text."""
+    folder = tmp_path_factory.mktemp("itemic")
+    rows = [
+        text("the ", item_text((0,) * LAYERS), " ok", source=f"s{number % 3}", number=number)
+        for number in range(12)
+    ]
+    write_rows(folder / "data" / "a.parquet", rows)
+    return prepared(folder / "store", folder / "data", tokenizer_dir)
+
+
+def test_workers_find_out_which_positions_are_trained_and_what_they_are(itemic_store_dir):
+    first, last = Store(itemic_store_dir).itemic_ids
+    for step in loader(itemic_store_dir, num_workers=1, pad_to=MAX_LENGTH, num_epochs=1):
         for pack in step.packs:
+            if pack.pack == FILLER:
+                continue
             sources_T = pack.document_sources.repeat_interleave(pack.cu_seqlens.diff().long())
             trained_T = pack.labels_T != -100
             assert torch.equal(pack.trained_N, trained_T.nonzero()[:, 0])
             assert torch.equal(pack.trained_labels_N, pack.labels_T[trained_T])
-            assert torch.equal(pack.trained_sources_N, sources_T[trained_T])
             assert pack.trained_tokens == len(pack.trained_N)
+            is_itemic_T = (pack.labels_T >= first) & (pack.labels_T <= last)
+            assert torch.equal(pack.cells_N, (2 * sources_T + is_itemic_T)[trained_T])
+            assert 0 < is_itemic_T.sum() < trained_T.sum(), "the rows train itemic tokens and text"
+
+
+def test_workers_count_what_is_read_and_trained_of_each_source(itemic_store_dir):
+    running = loader(itemic_store_dir, num_workers=1, pad_to=MAX_LENGTH, num_epochs=1)
+    assert running.sources == ("s0", "s1", "s2")
+    for step in running:
+        for pack in step.packs:
+            read, trained = [[0, 0] for _ in running.sources], [[0, 0] for _ in running.sources]
+            for source, length in zip(
+                pack.document_sources.tolist(), pack.cu_seqlens.diff().tolist(), strict=True
+            ):
+                if source >= 0:
+                    read[source][0] += length
+                    read[source][1] += 1
+            for cell in pack.cells_N.tolist():
+                trained[cell // 2][cell % 2] += 1
+            assert (pack.read_S2.tolist(), pack.trained_S2.tolist()) == (read, trained)
+            assert pack.read_S2.sum(0).tolist() == [pack.tokens, pack.samples]
+            assert pack.trained_S2.dtype == pack.read_S2.dtype == torch.int64
+
+
+@pytest.mark.parametrize(("label", "cell"), [(19, 6), (20, 7), (25, 7), (29, 7), (30, 6)])
+def test_the_first_and_the_last_itemic_id_are_itemic_and_their_neighbours_are_text(label, cell):
+    kinds = Kinds(num_sources=5, itemic_ids=range(20, 30))
+    assert kinds.cells_of(np.array([3], np.int32), np.array([label], np.int32)).tolist() == [cell]
 
 
 def test_padding_is_a_document_of_its_own_at_the_end(store_dir, reference):
