@@ -114,7 +114,7 @@ class Source:
         if rows not in self.trained:
             return tensor
         new_RD = self._from_checkpoint(rows)
-        table_VD = tensor.to(new_RD.dtype)
+        table_VD = tensor.to(torch.promote_types(tensor.dtype, new_RD.dtype))
         table_VD[-len(new_RD) :] = new_RD
         return table_VD
 

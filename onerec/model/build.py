@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from onerec.config.memory import configured_checkpointing
 from onerec.errors import ConfigError
+from onerec.model.activation import checkpoint_layers
 from onerec.model.attention import register_document_attention
-from onerec.model.hf_folder import VOCAB_NAME
+from onerec.model.hf_folder import CONFIG_NAME, VOCAB_NAME, check_class, read_json
 from onerec.model.itemic_rows import train_only_rows
+from onerec.model.shard import compute_dtype
 
 if TYPE_CHECKING:
     from onerec.config import Compute, ModelSource, Trainable, Vocab
@@ -29,11 +32,13 @@ def read_config(source: ModelSource) -> Qwen3Config:
     changed.
     """
     folder = Path(source.model_dir)
-    if not (folder / "config.json").exists():
-        raise ConfigError(f"{folder} has no config.json; give a Hugging Face folder of a Qwen3 model")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if not isinstance(config, Qwen3Config):
-        raise ConfigError(f"{folder} holds a {config.model_type} model; {source.model_class} needs qwen3")
+    stored = read_json(folder / CONFIG_NAME)
+    check_class(folder, stored, model_class=source.model_class)
+    if stored.get("model_type") != Qwen3Config.model_type:
+        raise ConfigError(
+            f"{folder} holds a {stored.get('model_type')} model; {source.model_class} needs qwen3"
+        )
+    config = Qwen3Config.from_pretrained(folder, local_files_only=True)
     if source.use_tie_weights is not None and source.use_tie_weights != config.tie_word_embeddings:
         raise ConfigError(
             f"use_tie_weights = {str(source.use_tie_weights).lower()}, but {folder} says "
@@ -43,9 +48,18 @@ def read_config(source: ModelSource) -> Qwen3Config:
 
 
 def build_model(
-    config: Qwen3Config, *, trainable: Trainable, compute: Compute, first_itemic_id: int
+    config: Qwen3Config,
+    *,
+    trainable: Trainable,
+    compute: Compute,
+    first_itemic_id: int,
+    device: torch.device | None = None,
 ) -> Qwen3ForCausalLM:
-    """The model on the meta device, in the format of its master weights, training what `trainable` says."""
+    """The model on the meta device, in the format of its master weights, training what `trainable` says.
+
+    Frozen parameters have no master: they are in the format that `device` (None: the CPU) computes in.
+    Raises ConfigError for a first trained row outside the table.
+    """
     config._attn_implementation = register_document_attention()  # noqa: SLF001 - no public setter
     dtype = torch.float32 if compute.use_fp32_weight else torch.bfloat16
     with torch.device("meta"):
@@ -54,9 +68,9 @@ def build_model(
     model.model.rotary_emb = type(model.model.rotary_emb)(config=config)
     if trainable.freeze_llm:
         index = trainable.start_optimize_embedding_index
-        _freeze(model, first_row=first_itemic_id if index is None else index)
-    if compute.enable_gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        frozen = compute_dtype(compute, device or torch.device("cpu")) if compute.use_fp32_weight else dtype
+        _freeze(model, first_row=first_itemic_id if index is None else index, frozen_dtype=frozen)
+    checkpoint_layers(model, configured_checkpointing(compute) or "full")
     model.train()
     return model
 
@@ -82,8 +96,8 @@ def read_vocab(folder: Path, vocab: Vocab) -> ItemicVocab:
     return ItemicVocab(vocab.itemic_layer_n, vocab.vocab_size_per_layer, told["first_id"])
 
 
-def _freeze(model: Qwen3ForCausalLM, *, first_row: int) -> None:
+def _freeze(model: Qwen3ForCausalLM, *, first_row: int, frozen_dtype: torch.dtype) -> None:
     try:
-        train_only_rows(model, first_row=first_row)
+        train_only_rows(model, first_row=first_row, frozen_dtype=frozen_dtype)
     except ValueError as fault:
         raise ConfigError(str(fault)) from fault

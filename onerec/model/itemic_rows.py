@@ -1,7 +1,7 @@
 """Stage 1's parameters: the rows of embedding and head that train, beside tables that stay frozen.
 
-Gradients, optimizer state and clipping then concern the new rows alone. V rows in all, R of them new, width
-D.
+Gradients, optimizer state, clipping and checkpoints then concern the new rows alone, and frozen parameters
+are kept in the numbers that they are computed with. V rows in all, R of them new, T tokens, width D.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ class SplitHead(nn.Module):
         self.first_row = weight.shape[0] - rows.shape[0]
 
 
-def train_only_rows(model: nn.Module, *, first_row: int) -> None:
+def train_only_rows(model: nn.Module, *, first_row: int, frozen_dtype: torch.dtype) -> None:
     """Freeze a Qwen3ForCausalLM but for the rows from `first_row` on of its embedding (and head, if untied).
 
-    Raises ValueError when `first_row` is outside the table.
+    The rows keep the model's number format; what is frozen is kept in `frozen_dtype`, since nothing is ever
+    added to it. Raises ValueError when `first_row` is outside the table.
     """
     embedding, head = model.get_submodule("model.embed_tokens"), model.get_submodule("lm_head")
     table = embedding.get_parameter("weight")
@@ -56,12 +57,13 @@ def train_only_rows(model: nn.Module, *, first_row: int) -> None:
             f"start_optimize_embedding_index {first_row} is outside the table of {table.shape[0]} rows; "
             "expand the vocabulary first, or choose a row of the table"
         )
+    is_tied = head.get_parameter("weight") is table
+    rows = _new_rows(table, first_row)
+    head_rows = rows if is_tied else _new_rows(head.get_parameter("weight"), first_row)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    is_tied = head.get_parameter("weight") is table
-    split = SplitEmbedding(table, _new_rows(table, first_row))
-    head_rows = split.itemic_rows if is_tied else _new_rows(head.get_parameter("weight"), first_row)
-    model.get_submodule("model").embed_tokens = split
+        parameter.data = parameter.data.to(frozen_dtype)
+    model.get_submodule("model").embed_tokens = SplitEmbedding(table, rows)
     model.lm_head = SplitHead(head.get_parameter("weight"), head_rows)
 
 

@@ -57,8 +57,8 @@ def weights_digest(folder: Path) -> str:
 def load_weights(model: nn.Module, folder: Path, *, allow_random: bool, seed: int) -> list[str]:
     """Fill every parameter of a (sharded) model from a folder; returns the names that started at random.
 
-    `itemic_rows` are the last rows of the table beside them. Raises ConfigError for missing tensors (unless
-    `allow_random`) and for shapes that differ.
+    `itemic_rows` are the last rows of the table beside them. Raises ConfigError for shapes that differ and
+    for missing tensors, unless `allow_random` and they train: what is frozen is in no checkpoint.
     """
     files = tensor_files(folder)
     parameters = dict(model.named_parameters())
@@ -67,6 +67,11 @@ def load_weights(model: nn.Module, folder: Path, *, allow_random: bool, seed: in
         raise ConfigError(
             f"{folder} lacks {len(missing)} parameters of the model, first {missing[0]}; "
             "give the right folder, or set allow_random_init_params = true"
+        )
+    frozen = [name for name in missing if not parameters[name].requires_grad]
+    if frozen:
+        raise ConfigError(
+            f"{folder} lacks {frozen[0]}, which freeze_llm would leave at random; give the right folder"
         )
     for name, parameter in parameters.items():
         if name in missing:

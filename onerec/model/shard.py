@@ -1,6 +1,8 @@
 """Give a model that exists only as shapes its memory, sharded with FSDP2 layer by layer.
 
-Embedding, final norm and head share the root's group: a tied weight may live in one group only.
+Embedding, final norm and head share the root's group: a tied weight may live in one group only. No prefetch
+is asked for: FSDP2 gathers the next layer of the backward pass by itself, and in the forward pass the host,
+which waits for nothing in a silent step, queues the next layer's gathering while this one computes.
 """
 
 from __future__ import annotations
@@ -11,22 +13,36 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+from onerec.config.mesh import hosts_of, mesh_shape
+from onerec.distributed import gather_json
 from onerec.errors import ConfigError
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
 
     from onerec.config import Compute
 
 
-def build_mesh(device: torch.device, *, world_size: int, local_size: int) -> DeviceMesh:
-    """One dimension on one host; several hosts shard within a host and replicate between hosts (HSDP)."""
-    if local_size < world_size and local_size > 1 and world_size % local_size == 0:
-        return init_device_mesh(
-            device.type, (world_size // local_size, local_size), mesh_dim_names=("hosts", "shard")
-        )
-    return init_device_mesh(device.type, (world_size,), mesh_dim_names=("shard",))
+def build_mesh(
+    device: torch.device,
+    *,
+    world_size: int,
+    local_size: int,
+    sharding: Literal["auto", "full", "hybrid"] = "auto",
+) -> DeviceMesh:
+    """The ranks of `shard`, and of `hosts` before it where each host keeps a copy (HSDP); all ranks call it.
+
+    Raises ConfigError, on every rank, for hybrid on hosts with different numbers of ranks.
+    """
+    # this rank knows its own host only, and all ranks have to build the same mesh
+    local_sizes = gather_json(local_size)
+    assert len(local_sizes) == world_size
+    shape = mesh_shape(sharding, hosts=hosts_of(local_sizes))
+    names = ("hosts", "shard") if len(shape) == 2 else ("shard",)
+    return init_device_mesh(device.type, shape, mesh_dim_names=names)
 
 
 def shard(
@@ -34,7 +50,8 @@ def shard(
 ) -> FSDPModule:
     """Materialise and shard `lm` inside `root`: a group per decoder layer, one for all the rest.
 
-    Memory never exceeds the shards and one whole layer. Weights are uninitialised afterwards.
+    Memory never exceeds the shards and one whole layer. Weights are uninitialised afterwards. Embedding
+    and head stay gathered from the forward pass to the end of the backward pass, which needs both.
     """
     dtype = compute_dtype(compute, device)
     policy = MixedPrecisionPolicy(
@@ -46,12 +63,21 @@ def shard(
     for layer in lm.get_submodule("model.layers").children():
         layer.to_empty(device=device)
         if should_compile:
-            layer.compile()
+            _compile(layer)
         fully_shard(layer, mesh=mesh, mp_policy=policy, reshard_after_forward=compute.reshard_after_forward)
     _materialise_rest(lm, device)
     sharded = fully_shard(root, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     assert isinstance(sharded, FSDPModule)
     return sharded
+
+
+def _compile(layer: nn.Module) -> None:
+    """Compile what a layer computes, checkpointing included, and leave FSDP2's hooks outside.
+
+    All layers share the compiled code, since nothing that differs between them is read; it is made at most
+    twice, for the first pack and for packs of any number of documents.
+    """
+    layer.forward = torch.compile(layer.forward)
 
 
 def compute_dtype(compute: Compute, device: torch.device) -> torch.dtype:

@@ -5,47 +5,76 @@ Weight decay goes by the type of the module that owns a parameter, never by its 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from onerec.config import Optim
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def decay_groups(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
-    """Parameters that train, by name: (those that decay, those that do not).
+@dataclass(frozen=True)
+class TrainedGroup:
+    """The parameters that train of all modules of one type, by name."""
 
-    Matrices of linear layers decay; norms, biases, embeddings, itemic rows and the head do not.
+    module_type: str
+    decays: bool
+    parameters: dict[str, nn.Parameter]
+
+
+def trained_groups(model: nn.Module) -> list[TrainedGroup]:
+    """Parameters that train of a transformers model, by the type of their module, in the order of the model.
+
+    Matrices of linear layers decay; biases, norms, embeddings, itemic rows and the head do not. A parameter
+    of several modules belongs to the first.
     """
-    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    decaying = {
-        f"{path}.weight"
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Linear) and not path.endswith("lm_head")
-    }
-    decay = {name: parameter for name, parameter in trained.items() if name in decaying}
-    return decay, {name: parameter for name, parameter in trained.items() if name not in decaying}
+    head = model.get_output_embeddings()
+    groups: dict[tuple[str, bool], dict[str, nn.Parameter]] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                decays = isinstance(module, nn.Linear) and module is not head and parameter.ndim == 2
+                kind = type(module).__name__ + (" (head)" if module is head else "")
+                groups.setdefault((kind, decays), {})[f"{path}.{name}" if path else name] = parameter
+    found = [TrainedGroup(kind, decays, parameters) for (kind, decays), parameters in groups.items()]
+    _check_complete(model, found)
+    return found
+
+
+def _check_complete(model: nn.Module, groups: list[TrainedGroup]) -> None:
+    """An optimizer that lacks a parameter would leave it as it is without a word."""
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    grouped = [name for group in groups for name in group.parameters]
+    assert sorted(grouped) == sorted(trained), f"no group or several: {sorted(trained ^ set(grouped))}"
 
 
 def build_optimizer(model: nn.Module, *, optim: Optim) -> torch.optim.AdamW:
     """Fused AdamW with its moments already there, so that a checkpoint can be read into them."""
-    decay, rest = decay_groups(model)
-    groups = [
-        {"params": list(decay.values()), "weight_decay": optim.weight_decay},
-        {"params": list(rest.values()), "weight_decay": 0.0},
+    groups = trained_groups(model)
+    decaying, rest = (
+        [parameter for group in groups if group.decays is decays for parameter in group.parameters.values()]
+        for decays in (True, False)
+    )
+    told = [
+        {"params": decaying, "weight_decay": optim.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [group for group in told if group["params"]],
         lr=optim.learning_rate,
         betas=(optim.beta1, optim.beta2),
         eps=optim.adam_epsilon,
         fused=True,
     )
-    for parameter in (*decay.values(), *rest.values()):
+    for parameter in (*decaying, *rest):
         optimizer.state[parameter] = {
             "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
             **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
@@ -76,14 +105,23 @@ def set_learning_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
 
 
 def describe_groups(model: nn.Module, optim: Optim) -> str:
-    """One line for people: how many parameters decay, how many do not, how many are frozen."""
-    decay, rest = decay_groups(model)
-    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
-    return (
-        f"parameters: {_count(decay):,} with weight decay {optim.weight_decay:g}, "
-        f"{_count(rest):,} without, {frozen:,} frozen"
-    )
+    """A table for people: tensors, parameters and weight decay by type of module, and what is frozen."""
+    rows = [("trained in", "tensors", "parameters", "weight decay")]
+    for group in trained_groups(model):
+        decay = optim.weight_decay if group.decays else 0.0
+        rows.append((group.module_type, *_sizes(group.parameters.values()), f"{decay:g}"))
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    if frozen:
+        rows.append(("frozen", *_sizes(frozen), ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
 
 
-def _count(parameters: dict[str, nn.Parameter]) -> int:
-    return sum(parameter.numel() for parameter in parameters.values())
+def _sizes(parameters: Collection[nn.Parameter]) -> tuple[str, str]:
+    return f"{len(parameters):,}", f"{sum(parameter.numel() for parameter in parameters):,}"
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    name, *numbers = row
+    cells = [name.ljust(widths[0]), *map(str.rjust, numbers, widths[1:])]
+    return "  ".join(cells).rstrip()
