@@ -13,6 +13,7 @@ from pathlib import Path
 
 from onerec.build.rows import Row, write_rows
 from onerec.config import (
+    ConvertConfig,
     Dataset,
     ExpandVocabConfig,
     InitModel,
@@ -21,6 +22,7 @@ from onerec.config import (
     StageSource,
     Vocab,
 )
+from onerec.convert import convert
 from onerec.data.preparation.prepare import prepare
 from onerec.model.expand import expand_vocab
 from onerec.model.init import init_model
@@ -163,6 +165,20 @@ def run(config: dict, *, ranks=1, expect=0) -> subprocess.CompletedProcess:
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def export(config: dict, folder: Path) -> Path:
+    """The Hugging Face folder in fp32 of a stage's newest checkpoint."""
+    stage_dir = Path(config["output_dir"])
+    told = convert(
+        ConvertConfig(
+            output_dir=str(stage_dir / "convert"),
+            stage_dir=str(stage_dir),
+            model_dir=str(folder / "expanded" / "model"),
+            dtype="fp32",
+        )
+    )
+    return Path(str(told["model_dir"]))
 
 
 def metrics(config: dict) -> list[dict]:

@@ -16,6 +16,7 @@ from onerec.distributed import World, on_main
 from onerec.errors import ConfigError, DriftError
 from onerec.model.build import build_model, read_config, read_vocab
 from onerec.model.load import load_weights, weights_digest
+from onerec.model.memory import resolve_checkpointing, stage_shape
 from onerec.model.shard import build_mesh, shard
 from onerec.progress import say
 from onerec.train import commit
@@ -85,6 +86,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
     loader = PackLoader(
         config.data, rank=world.rank, world_size=world.size, packs_per_step=packs_per_step, pad_to=pad_to
     )
+    _check_itemic_ids(loader, vocab, model_dir=model_dir)
     if origin.state is not None:  # before iter(): workers copy the position when they start
         go_on_from(origin.state.data, loader=loader, stage_dir=Path(config.output_dir))
     validation = open_validation(
@@ -125,7 +127,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         ends_by="max_steps" if total_steps == config.duration.max_steps else "data_end",
         start=origin.state,
         trained_rows=_trained_rows(model) if config.trainable.freeze_llm else None,
-        peak_flop_per_second=_peak(device, world_size=world.size),
+        peak_flop_per_second=_peak(device, world=world),
     )
 
 
@@ -222,18 +224,37 @@ def _packs_per_step(config: TrainConfig, state: TrainerState | None, *, world_si
 def _sharded_model(
     config: TrainConfig, model_config: Qwen3Config, *, vocab: ItemicVocab, world: World, device: torch.device
 ) -> PackedLanguageModel:
-    lm = build_model(
-        model_config, trainable=config.trainable, compute=config.compute, first_itemic_id=vocab.first_id
-    )
     if model_config.vocab_size <= vocab.last_id:
         raise ConfigError(
             f"{config.model.model_dir}: {model_config.vocab_size} rows hold no id {vocab.last_id}; "
             'put a stage with kind = "expand_vocab" before this one'
         )
-    chunk = config.compute.minibatch_size if config.compute.use_chunked_loss_computer else None
+    mesh = build_mesh(
+        device, world_size=world.size, local_size=world.local_size, sharding=config.compute.sharding
+    )
+    shape = stage_shape(
+        model_config,
+        trainable=config.trainable,
+        compute=config.compute,
+        first_itemic_id=vocab.first_id,
+        max_length=config.data.max_length,
+        shard_ranks=mesh.size(-1),
+        device=device,
+    )
+    resolution = resolve_checkpointing(shape, device=device, local_size=world.local_size)
+    if world.is_main:
+        say(str(resolution))
+    compute = config.compute.model_copy(update={"activation_checkpointing": resolution.mode})
+    lm = build_model(
+        model_config,
+        trainable=config.trainable,
+        compute=compute,
+        first_itemic_id=vocab.first_id,
+        device=device,
+    )
+    chunk = compute.minibatch_size if compute.use_chunked_loss_computer else None
     model = PackedLanguageModel(lm, minibatch_size=chunk)
-    mesh = build_mesh(device, world_size=world.size, local_size=world.local_size)
-    shard(model, lm, mesh=mesh, device=device, compute=config.compute)
+    shard(model, lm, mesh=mesh, device=device, compute=compute)
     return model
 
 
@@ -262,10 +283,23 @@ def _trained_rows(model: PackedLanguageModel) -> int:
     return model.lm.get_parameter("lm_head.itemic_rows").shape[0]
 
 
-def _peak(device: torch.device, *, world_size: int) -> float | None:
+def _peak(device: torch.device, *, world: World) -> float | None:
+    """Dense bf16 FLOP/s of all ranks; None, and told, for a GPU whose peak is not known."""
     if device.type != "cuda":
         return None
     import torch  # noqa: PLC0415
 
-    peak = peak_of(torch.cuda.get_device_name(device))
-    return None if peak is None else peak * world_size
+    name = torch.cuda.get_device_name(device)
+    peak = peak_of(name)
+    if peak is None and world.is_main:
+        say(f"the bf16 peak of {name!r} is not known, so no MFU is told")
+    return None if peak is None else peak * world.size
+
+
+def _check_itemic_ids(loader: PackLoader, vocab: ItemicVocab, *, model_dir: Path) -> None:
+    prepared = loader.itemic_ids
+    if prepared != range(vocab.first_id, vocab.last_id + 1):
+        raise ConfigError(
+            f"the datasets were prepared with the itemic ids {prepared[0]} to {prepared[-1]}, {model_dir} "
+            f"has {vocab.first_id} to {vocab.last_id}; prepare them with its tokenizer"
+        )

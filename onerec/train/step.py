@@ -1,15 +1,18 @@
 """One optimizer step: forward and backward over this rank's packs, gradient clipping, update.
 
-Losses and gradients are normalised by the trained tokens of all ranks and micro-steps together. T tokens of a
-pack, N trained positions, S sources.
+Losses and gradients are normalised by the trained tokens of all ranks and micro-steps together. Nothing here
+waits for a GPU: what a step came to is read later, from its Outcome. T tokens of a pack, N trained positions,
+S sources.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from onerec.distributed import agree
@@ -20,9 +23,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from onerec.data.loading.load import Pack
+    from onerec.data.loading.batch import Pack
     from onerec.train.loss import PackedLanguageModel, PackLoss
-    from onerec.vocab import ItemicVocab
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,78 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a step did on this rank."""
+class Figures:
+    """What a step came to."""
 
-    losses: LossTable
+    loss: float
+    """Mean over the trained tokens of all ranks, in nats."""
     grad_norm: float
     """Norm of the gradient over all ranks, before clipping."""
     is_finite: bool
-    """False: loss or gradient of some rank is NaN or infinite, and the update was not made."""
-    bad_packs: tuple[int, ...]
-    """Which of this rank's packs have a loss that is not finite."""
+    """False: loss or gradient of some rank, in this step or one before, is NaN or infinite: no update."""
+    pack_losses: tuple[float, ...]
+    """Mean loss of each of this rank's packs; 0 where nothing is trained."""
+
+    @property
+    def bad_packs(self) -> tuple[int, ...]:
+        """Which of this rank's packs have a loss that is not finite."""
+        return tuple(number for number, loss in enumerate(self.pack_losses) if not math.isfinite(loss))
+
+
+class Outcome:
+    """What a step will have come to once the device has done it."""
+
+    def __init__(self, losses: LossTable, told: torch.Tensor, *, trained_tokens: Sequence[int]) -> None:
+        self.losses = losses
+        self._trained_tokens = trained_tokens
+        self._told, self._is_there = _on_its_way(told)
+
+    def figures(self) -> Figures:
+        """Wait until the device is done with the step, and read."""
+        if self._is_there is not None:
+            self._is_there.synchronize()
+        bad, loss, norm, *sums = self._told.tolist()
+        pairs = zip(sums, self._trained_tokens, strict=True)
+        return Figures(loss, norm, bad == 0.0, tuple(total / max(tokens, 1) for total, tokens in pairs))
+
+
+class Stepper:
+    """Takes the steps of a stage. After one that is not finite, no update is made any more."""
+
+    def __init__(
+        self,
+        model: PackedLanguageModel,
+        optimizer: torch.optim.AdamW,
+        *,
+        max_grad_norm: float,
+        num_sources: int,
+        world_size: int,
+        device: torch.device,
+    ) -> None:
+        self._model, self._optimizer = model, optimizer
+        self._max_grad_norm, self._num_sources = max_grad_norm, num_sources
+        self._world_size, self._device = world_size, device
+        # on the device: the fused AdamW skips its update where this is 1, and nobody has to wait to decide
+        self._is_bad = torch.zeros((), device=device)
+
+    def take(self, packs: Sequence[Pack], *, totals: Totals) -> Outcome:
+        """Forward, backward and, if everything is finite on every rank, update. All ranks call it."""
+        # FSDP averages gradients over ranks; the loss is a sum over them
+        scale = self._world_size / max(totals.trained_tokens, 1)
+        table = LossTable(self._num_sources, device=self._device)
+        sums = []
+        for pack in packs:
+            result = run_pack(self._model, pack, table=table, device=self._device, scale=scale)
+            result.loss.backward()
+            sums.append(result.losses_N.sum(dtype=torch.float64))
+        norm = clip_gradients(self._model, max_norm=self._max_grad_norm)
+        told = _judge(torch.stack(sums), norm, trained_tokens=totals.trained_tokens)
+        self._is_bad = torch.maximum(self._is_bad, (told[0] > 0).float())
+        told[0] = self._is_bad
+        self._optimizer.found_inf = self._is_bad
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return Outcome(table, told, trained_tokens=[pack.trained_tokens for pack in packs])
 
 
 def count(packs: Sequence[Pack], *, stop: bool) -> Totals:
@@ -65,63 +129,21 @@ def count(packs: Sequence[Pack], *, stop: bool) -> Totals:
     return Totals(trained_tokens, tokens, samples, squared_lengths, stops > 0)
 
 
-def take(
-    model: PackedLanguageModel,
-    optimizer: torch.optim.AdamW,
-    packs: Sequence[Pack],
-    *,
-    totals: Totals,
-    vocab: ItemicVocab,
-    num_sources: int,
-    max_grad_norm: float,
-    world_size: int,
-    device: torch.device,
-) -> Outcome:
-    """Forward, backward and, if everything is finite on every rank, update. All ranks call it together."""
-    # FSDP averages gradients over ranks; the loss is a sum over them
-    scale = world_size / max(totals.trained_tokens, 1)
-    table = LossTable(num_sources, device=device)
-    sums = []
-    for pack in packs:
-        result = run_pack(model, pack, table=table, vocab=vocab, device=device, scale=scale)
-        result.loss.backward()
-        sums.append(result.losses_N.sum())
-    norm = clip_gradients(model, max_norm=max_grad_norm)
-    bad_packs = tuple(number for number, total in enumerate(sums) if not torch.isfinite(total))
-    is_finite = agree([int(not torch.isfinite(norm) or bool(bad_packs))]) == [0]
-    if is_finite:
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return Outcome(table, float(norm), is_finite, bad_packs)
-
-
 def run_pack(
-    model: PackedLanguageModel,
-    pack: Pack,
-    *,
-    table: LossTable,
-    vocab: ItemicVocab,
-    device: torch.device,
-    scale: float,
+    model: PackedLanguageModel, pack: Pack, *, table: LossTable, device: torch.device, scale: float
 ) -> PackLoss:
     """The forward pass over one pack; its losses are added to `table`."""
-    cells_N = cells_of(pack, vocab=vocab)
-    result = model(
-        pack.input_ids_T.to(device, non_blocking=True),
-        position_ids_T=pack.position_ids_T.to(device, non_blocking=True),
-        cu_seqlens=pack.cu_seqlens.to(device, non_blocking=True),
+    result: PackLoss = model(
+        _moved(pack.input_ids_T, device),
+        position_ids_T=_moved(pack.position_ids_T, device),
+        cu_seqlens=_moved(pack.cu_seqlens, device),
         max_seqlen=_rounded_up(pack.max_seqlen),
-        trained_N=pack.trained_N.to(device, non_blocking=True),
-        labels_N=pack.trained_labels_N.to(device, non_blocking=True),
+        trained_N=_moved(pack.trained_N, device),
+        labels_N=_moved(pack.trained_labels_N, device),
         scale=scale,
     )
-    table.add(result.losses_N.detach(), cells_N)
+    table.add(result.losses_N.detach(), _moved(pack.cells_N, device), pack.trained_S2)
     return result
-
-
-def _rounded_up(length: int) -> int:
-    """The next power of two: a compiled layer is built anew for every other number it is called with."""
-    return 1 << (length - 1).bit_length()
 
 
 def clip_gradients(model: nn.Module, *, max_norm: float) -> torch.Tensor:
@@ -136,8 +158,31 @@ def clip_gradients(model: nn.Module, *, max_norm: float) -> torch.Tensor:
     return whole
 
 
-def cells_of(pack: Pack, *, vocab: ItemicVocab) -> torch.Tensor:
-    """The cell of a LossTable, 2 x source + is itemic, of each trained position of a pack; shape N."""
-    labels_N = pack.trained_labels_N
-    is_itemic_N = (labels_N >= vocab.first_id).logical_and_(labels_N <= vocab.last_id)
-    return torch.add(is_itemic_N, pack.trained_sources_N, alpha=2)
+def _judge(sums: torch.Tensor, norm: torch.Tensor, *, trained_tokens: int) -> torch.Tensor:
+    """Bad ranks, mean loss and norm over all ranks, then the loss sums of this rank's packs; all in fp64."""
+    is_bad = torch.logical_or(sums.isfinite().logical_not().any(), norm.isfinite().logical_not())
+    over_all = torch.stack([is_bad.double(), sums.sum()])
+    dist.all_reduce(over_all)
+    over_all[1] /= max(trained_tokens, 1)
+    return torch.cat([over_all, norm.double()[None], sums])
+
+
+def _on_its_way(values: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """A copy for the host, and the event after which it is there (None: it is)."""
+    if values.device.type != "cuda":
+        return values, None
+    copied = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    copied.copy_(values, non_blocking=True)
+    is_there = torch.cuda.Event()
+    is_there.record()
+    return copied, is_there
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """On the device; through pinned memory, since a copy from any other makes the host wait."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _rounded_up(length: int) -> int:
+    """The next power of two: a compiled layer is built anew for every other number it is called with."""
+    return 1 << (length - 1).bit_length()

@@ -17,7 +17,6 @@ from onerec.train.step import run_pack
 if TYPE_CHECKING:
     from onerec.data.loading.validation import ValidationPacks
     from onerec.train.loss import PackedLanguageModel
-    from onerec.vocab import ItemicVocab
 
 
 def is_due(step: int, *, every: int, last_step: int) -> bool:
@@ -26,7 +25,7 @@ def is_due(step: int, *, every: int, last_step: int) -> bool:
 
 
 def evaluate(
-    model: PackedLanguageModel, packs: ValidationPacks, *, vocab: ItemicVocab, device: torch.device, step: int
+    model: PackedLanguageModel, packs: ValidationPacks, *, device: torch.device, step: int
 ) -> dict[str, Any]:
     """The row of validation.jsonl after `step` steps, losses in nats per token; all ranks call it."""
     began = time.monotonic()
@@ -34,7 +33,7 @@ def evaluate(
     model.eval()
     with torch.no_grad():
         for pack in packs:
-            run_pack(model, pack, table=table, vocab=vocab, device=device, scale=1.0)
+            run_pack(model, pack, table=table, device=device, scale=1.0)
     model.train()
     _reshard(model)
     losses = mean_losses(table, sources=packs.sources)
