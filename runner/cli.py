@@ -102,11 +102,14 @@ def check_verb(arguments: Namespace) -> int:
     from runner.inspection import inspect
     from runner.inspection_text import check_text
     from runner.manifest import load
+    from runner.memories import memories_of
     from runner.preflight import check
+    from runner.preflight.memory import memory_figures
 
     loaded = load(arguments.manifest, arguments.settings)
     findings = check(loaded.manifest)
     if not arguments.fast:
+        findings += tuple(memory_figures(memories_of(loaded.manifest, env=os.environ)))
         findings += inspect(loaded, findings, env=os.environ)
     _say(_json([vars(finding) for finding in findings]) if arguments.as_json else check_text(findings))
     return PREFLIGHT_REFUSED if any(finding.level == "error" for finding in findings) else 0

@@ -15,6 +15,7 @@ from runner.identity import Files, identify
 from runner.journal import read
 from runner.launch import Attempt, launch, world_size
 from runner.manifest import dump
+from runner.memories import memories_of
 from runner.observe import read_document
 from runner.plan import plan
 from runner.plan_report import PlanView
@@ -70,7 +71,15 @@ def view(manifest: Manifest, *, env: Mapping[str, str]) -> PlanView:
     tools = find_toolchain(manifest.cluster, hosts=hosts, env=env)
     commands = _commands(composed.plan, manifest.cluster, history=history, tools=tools, problems=problems)
     readings = _readings(decisions, manifest.cluster, tools=tools)
-    return PlanView(composed.plan, decisions, commands, tuple(problems), composed.outside, readings)
+    return PlanView(
+        composed.plan,
+        decisions,
+        commands,
+        tuple(problems),
+        composed.outside,
+        readings,
+        memories_of(manifest, env=env),
+    )
 
 
 def request_of(

@@ -51,9 +51,14 @@ def describe(env: Mapping[str, str]) -> dict[str, object]:
         "host": platform.node(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
-        "gpus": _told(["nvidia-smi", *GPU_QUERY]),
+        "gpus": gpu_lines(),
         "env": {name: env[name] for name in VARIABLES if name in env},
     }
+
+
+def gpu_lines() -> list[str]:
+    """`name, memory, driver` of every GPU of this host; nothing without nvidia-smi."""
+    return _told(["nvidia-smi", *GPU_QUERY])
 
 
 def _version(package: str) -> str | None:

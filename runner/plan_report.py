@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runner.decide import Decision
     from runner.identity import Files
     from runner.launch import Command
+    from runner.memory import StageMemory
     from runner.reading import Reading
     from runner.steps import Plan, Read, Step
 
@@ -37,6 +38,8 @@ class PlanView:
     """What stands at each place outside the run."""
     readings: Mapping[str, Reading] = field(default_factory=dict)
     """How much each training step reads, where its data is prepared."""
+    memories: Mapping[str, StageMemory] = field(default_factory=dict)
+    """What each training step needs on every GPU, where the sizes of its model are known."""
 
 
 def plan_document(view: PlanView) -> dict[str, object]:
@@ -58,6 +61,7 @@ def plan_text(view: PlanView) -> str:
         lines += [f"      reads   {_read_text(read, view)}" for read in step.reads]
         lines += [f"      writes  {output}" for output in step.outputs]
         lines += [f"      trains  {view.readings[step.name]}"] if step.name in view.readings else []
+        lines += [f"      memory  {view.memories[step.name]}"] if step.name in view.memories else []
         lines += [f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())]
     if view.problems:
         lines += ["", "about the commands:", *(f"  {problem}" for problem in view.problems)]
@@ -83,6 +87,7 @@ def _step_document(decision: Decision, view: PlanView) -> dict[str, object]:
         if commands is None
         else [{"argv": list(command.argv), "env": dict(command.env)} for command in commands],
         "reading": view.readings[step.name].to_json() if step.name in view.readings else None,
+        "memory": view.memories[step.name].to_json() if step.name in view.memories else None,
         "config": _config(step),
     }
 

@@ -1,4 +1,4 @@
-"""Look, before anything starts, at the files, hosts, programs, packages and disk that a manifest counts on.
+"""Look, before anything starts, at the files, hosts, programs, packages, disk and GPUs a manifest counts on.
 
 Everything is found in one go and nothing is changed. No torch and no pyarrow: this answers fast.
 """
@@ -17,9 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from onerec.config import GenerationCase
 from runner.hosts import HostfileError, read_hostfile
 from runner.manifest.tables import Manifest
+from runner.memories import memories_of
 from runner.preflight.data import check_sources
 from runner.preflight.findings import Finding, error, warning
-from runner.preflight.model import check_base_model, parameters_of
+from runner.preflight.memory import check_memory
+from runner.preflight.model import check_base_model
+from runner.sizes import parameters_of
 
 PACKAGES = (
     "torch",
@@ -54,6 +57,7 @@ def check(
             check_cluster(manifest),
             check_sources(manifest),
             check_stage_files(manifest),
+            check_memory(memories_of(manifest, env=os.environ)),
             check_packages(packages),
         )
         for finding in findings

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from onerec.vocab import SID_END, ItemicVocab, level_token
-from runner.manifest.tables import InitModelStage, Manifest
+from runner.manifest.tables import Manifest
 from runner.preflight.findings import Finding, error, warning
+from runner.sizes import expanded_rows, init_stage, read_config
 
 _COMPLETE = "give the complete Hugging Face folder of a Qwen3"
 
@@ -22,6 +21,11 @@ def check_base_model(manifest: Manifest) -> Iterator[Finding]:
     """The folder of model.base_model_dir, lengths, and every itemic id that the manifest writes down."""
     yield from _check_lengths(manifest)
     if manifest.model.base_model_dir is None:
+        made = init_stage(manifest)
+        if made is not None and made.tokenizer_dir is None:
+            first = made.tokenizer_vocab_size
+            rows = expanded_rows(manifest, first)
+            yield from _check_rows(manifest, first, rows=rows, lacks="itemic tokens")
         return
     folder = Path(manifest.model.base_model_dir)
     if not folder.is_dir():
@@ -37,7 +41,7 @@ def check_base_model(manifest: Manifest) -> Iterator[Finding]:
     except (OSError, ValueError) as fault:
         yield error("model.base_model_dir", f"tokenizer.json cannot be read: {fault}", _COMPLETE)
         return
-    yield from _check_ids(manifest, ids)
+    yield from _check_ids(manifest, folder, ids)
 
 
 def token_ids(path: Path) -> dict[str, int]:
@@ -54,74 +58,8 @@ def token_ids(path: Path) -> dict[str, int]:
     return ids
 
 
-def parameters_of(manifest: Manifest) -> int | None:
-    """Parameters of the expanded model; None when neither folder nor stage tells its sizes."""
-    made = next((stage for stage in manifest.stages.values() if stage.kind == "init_model"), None)
-    if made is not None:
-        tied = manifest.model.use_tie_weights is not False
-        return _parameters(_sizes_of_stage(made), rows=_rows(manifest, made.tokenizer_vocab_size), tied=tied)
-    if manifest.model.base_model_dir is None:
-        return None
-    config = _read_config(Path(manifest.model.base_model_dir))
-    if not isinstance(config, dict):
-        return None
-    try:
-        sizes = _Sizes(
-            hidden=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            query=config["num_attention_heads"] * config["head_dim"],
-            key_value=config["num_key_value_heads"] * config["head_dim"],
-            feed_forward=config["intermediate_size"],
-        )
-        rows, tied = _rows(manifest, config["vocab_size"]), bool(config.get("tie_word_embeddings", False))
-        return _parameters(sizes, rows=rows, tied=tied)
-    except (KeyError, TypeError):
-        return None
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """Widths of a Qwen3."""
-
-    hidden: int
-    layers: int
-    query: int
-    key_value: int
-    feed_forward: int
-
-
-def _sizes_of_stage(stage: InitModelStage) -> _Sizes:
-    return _Sizes(
-        hidden=stage.hidden_size,
-        layers=stage.num_hidden_layers,
-        query=stage.num_attention_heads * stage.head_dim,
-        key_value=stage.num_key_value_heads * stage.head_dim,
-        feed_forward=stage.intermediate_size,
-    )
-
-
-def _parameters(sizes: _Sizes, *, rows: int, tied: bool) -> int:
-    """Matrices of a Qwen3; its norms are too small to matter."""
-    attention = sizes.hidden * (2 * sizes.query + 2 * sizes.key_value)
-    layer = attention + 3 * sizes.hidden * sizes.feed_forward
-    return sizes.layers * layer + rows * sizes.hidden * (1 if tied else 2)
-
-
-def _rows(manifest: Manifest, first_id: int) -> int:
-    vocab = manifest.vocab
-    itemic = ItemicVocab(vocab.itemic_layer_n, vocab.vocab_size_per_layer, first_id)
-    return itemic.aligned_size(vocab.alignment)
-
-
-def _read_config(folder: Path) -> Any:
-    try:
-        return json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
 def _check_config(manifest: Manifest, folder: Path) -> Iterator[Finding]:
-    place, config = "model.base_model_dir", _read_config(folder)
+    place, config = "model.base_model_dir", read_config(folder)
     if not isinstance(config, dict):
         yield error(place, f"{folder} has no config.json that can be read", _COMPLETE)
         return
@@ -154,10 +92,10 @@ def _check_lengths(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _positions(manifest: Manifest) -> int | None:
-    made = next((stage for stage in manifest.stages.values() if stage.kind == "init_model"), None)
+    made = init_stage(manifest)
     if made is not None:
         return made.max_position_embeddings
-    config = _read_config(Path(manifest.model.base_model_dir or ""))
+    config = read_config(Path(manifest.model.base_model_dir or ""))
     longest = config.get("max_position_embeddings") if isinstance(config, dict) else None
     return longest if isinstance(longest, int) else None
 
@@ -176,7 +114,7 @@ def _check_weights(folder: Path) -> Iterator[Finding]:
         yield error("model.base_model_dir", f"{folder} lacks {', '.join(missing)}", _COMPLETE)
 
 
-def _check_ids(manifest: Manifest, ids: dict[str, int]) -> Iterator[Finding]:
+def _check_ids(manifest: Manifest, folder: Path, ids: dict[str, int]) -> Iterator[Finding]:
     """Itemic ids that the manifest writes down, against those that the tokenizer has or will have."""
     vocab = manifest.vocab
     expanded = level_token(0, 0) in ids
@@ -197,25 +135,39 @@ def _check_ids(manifest: Manifest, ids: dict[str, int]) -> Iterator[Finding]:
                 f"{list(given)}, but with this tokenizer itemic ids are [{first}, {itemic.last_id}]",
                 "correct it, or remove it: it is derived",
             )
-    yield from _check_rows(manifest, first, expanded=expanded)
+    rows = _table_rows(folder)
+    last = max(ids.values())
+    if rows is not None and rows <= last:
+        told = f"its table of {rows} rows has none for token {last} of its tokenizer"
+        yield error("model.base_model_dir", told, _COMPLETE)
+        return
+    if rows is not None and not expanded:
+        rows = max(expanded_rows(manifest, first), -(-rows // vocab.alignment) * vocab.alignment)
+    # expand_vocab writes it, also for a model that has all its tokens already
+    lacks = "onerec_vocab.json, which tells its itemic ids" if expanded else "itemic tokens"
+    known = expanded and (folder / "onerec_vocab.json").is_file()
+    yield from _check_rows(manifest, first, rows=rows, lacks="" if known else lacks)
 
 
-def _check_rows(manifest: Manifest, first: int, *, expanded: bool) -> Iterator[Finding]:
+def _table_rows(folder: Path) -> int | None:
+    config = read_config(folder)
+    rows = config.get("vocab_size") if isinstance(config, dict) else None
+    return rows if isinstance(rows, int) else None
+
+
+def _check_rows(manifest: Manifest, first: int, *, rows: int | None, lacks: str) -> Iterator[Finding]:
+    """The first rows that stages train, in a table of `rows`; `lacks` is what an expansion would bring."""
     for name, stage in manifest.stages.items():
-        expanded = expanded or stage.kind == "expand_vocab"
+        lacks = "" if stage.kind == "expand_vocab" else lacks
         if stage.kind != "train":
             continue
-        start = stage.start_optimize_embedding_index
-        if start is not None and start != first:
-            yield warning(
-                f"stages.{name}.start_optimize_embedding_index",
-                f"{start}, but the first itemic id is {first}",
-                "remove it to train exactly the itemic rows",
-            )
-        if not expanded:
-            tell = error if stage.freeze_llm else warning
-            yield tell(
-                f"stages.{name}",
-                "the model it starts from has no itemic tokens",
-                'put a stage of kind "expand_vocab" before it',
-            )
+        start, place = stage.start_optimize_embedding_index, f"stages.{name}.start_optimize_embedding_index"
+        if start is not None and rows is not None and start >= rows:
+            remedy = "remove it to train exactly the itemic rows, or choose a row of the table"
+            yield error(place, f"{start} is outside the table of {rows} rows", remedy)
+        elif start is not None and start != first:
+            remedy = "remove it to train exactly the itemic rows"
+            yield warning(place, f"{start}, but the first itemic id is {first}", remedy)
+        if lacks:
+            remedy = 'put a stage of kind "expand_vocab" before it'
+            yield error(f"stages.{name}", f"the model it starts from has no {lacks}", remedy)

@@ -6,19 +6,40 @@ from pathlib import Path
 
 import pytest
 
+from onerec.config.memory import ModelSizes
 from runner.decide import decide
+from runner.gpus import Gpu
 from runner.history import History
 from runner.hosts import Host
 from runner.identity import Files
 from runner.launch import launch
 from runner.manifest import load
+from runner.memories import stage_memories
 from runner.plan import plan
 from runner.plan_report import PlanView, plan_document, plan_text
 from runner.rundir import RunDir
+from runner.sizes import sizes_of
 from tests.runner.golden import assert_golden
 from tests.runner.sample import ATTEMPT, TWO_HOSTS
 
 CLUSTER = replace(TWO_HOSTS, hosts=tuple(Host(f"host{number}", 8) for number in range(1, 5)))
+H200 = Gpu("NVIDIA H200", 143771 << 20)
+QWEN3_1_7B = ModelSizes(
+    hidden=2048,
+    layers=28,
+    heads=16,
+    kv_heads=8,
+    head_dim=128,
+    intermediate=6144,
+    rows=176_384,
+    tied=True,
+)
+SIZES = {
+    "onerec_0.6b.toml": replace(QWEN3_1_7B, hidden=1024, intermediate=3072),
+    "onerec_1.7b.toml": QWEN3_1_7B,
+    "onerec_8b.toml": replace(QWEN3_1_7B, hidden=4096, layers=36, heads=32, intermediate=12288, tied=False),
+}
+"""Of the base models, whose folders are not there."""
 SHIPPED = Path(__file__).parents[2] / "manifests"
 
 
@@ -31,7 +52,10 @@ def fresh_view(name: str) -> PlanView:
         for step in found.steps
     }
     outside = {place: Files(digest="", count=3, size=4_000_000_000) for place in found.outside}
-    return PlanView(found, decide(found, History(), {}), commands, (), outside)
+    memories = stage_memories(
+        manifest, sizes=SIZES.get(name) or sizes_of(manifest), hosts=CLUSTER.hosts, gpus=[H200] * 8
+    )
+    return PlanView(found, decide(found, History(), {}), commands, (), outside, memories=memories)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.glob("*.toml")))

@@ -10,7 +10,7 @@ import pytest
 
 from runner.manifest import Manifest, load
 from runner.preflight import check, checkpoint_bytes
-from runner.preflight.model import parameters_of
+from runner.sizes import parameters_of
 
 WRITTEN = """\
 name = "demo"
@@ -267,10 +267,65 @@ def test_itemic_rows_can_only_be_trained_where_they_are():
         "error: stages.stage1: the model it starts from has no itemic tokens; "
         'put a stage of kind "expand_vocab" before it'
     ]
-    assert told(without, ("freeze_llm = true\n", ""))[0].startswith("warning: stages.stage1: ")
+    assert told(without, ("freeze_llm = true\n", ""))[0].startswith("error: stages.stage1: ")
     assert told(("freeze_llm = true", "freeze_llm = true\nstart_optimize_embedding_index = 3")) == [
         "warning: stages.stage1.start_optimize_embedding_index: 3, but the first itemic id is 10; "
         "remove it to train exactly the itemic rows"
+    ]
+
+
+def test_a_model_that_others_expanded_lacks_what_tells_its_ids():
+    sizes = ("[cluster]", "[vocab]\nitemic_layer_n = 1\nvocab_size_per_layer = 2\n[cluster]")
+    without = ('[stages.expand]\nkind = "expand_vocab"\n', "")
+    write_model(Path("Qwen3"), added=("<s_a_0>", "<s_a_1>", "<|sid_begin|>", "<|sid_end|>"))
+
+    assert told(sizes, without) == [
+        "error: stages.stage1: the model it starts from has no onerec_vocab.json, which tells its "
+        'itemic ids; put a stage of kind "expand_vocab" before it'
+    ]
+    Path("Qwen3/onerec_vocab.json").touch()
+    assert told(sizes, without) == []
+
+
+def first_row(row: int) -> tuple[str, str]:
+    return "freeze_llm = true", f"freeze_llm = true\nstart_optimize_embedding_index = {row}"
+
+
+def test_the_first_trained_row_lies_in_the_expanded_table():
+    place = "stages.stage1.start_optimize_embedding_index"
+    remedy = "remove it to train exactly the itemic rows, or choose a row of the table"
+    write_model(Path("Qwen3"), tokens=QWEN3_TOKENS)
+
+    assert told(first_row(151669)) == []
+    assert told(first_row(176383))[0].startswith(f"warning: {place}: ")
+    assert told(first_row(176384)) == [
+        f"error: {place}: 176384 is outside the table of 176384 rows; {remedy}"
+    ]
+
+    write_model(Path("Qwen3"), vocab_size=300_000)  # padding that the expansion keeps
+    assert told(first_row(300_031))[0].startswith(f"warning: {place}: ")
+    assert told(first_row(300_032))[0].startswith(f"error: {place}: ")
+
+
+def test_the_first_trained_row_lies_in_the_table_of_a_model_from_scratch():
+    made = 'kind = "init_model"\ntokenizer_vocab_size = 320\ncorpus = [{ stage = "data", name = "pretrain" }]'
+    data = '[stages.data]\nkind = "build_data"\nsource = "movielens-100k"\n\n[stages.expand]'
+    scratch = (
+        ('kind = "expand_vocab"', made + '\n\n[stages.more]\nkind = "expand_vocab"'),
+        ("[stages.expand]", data),
+        ('base_model_dir = "Qwen3"\n', ""),
+    )
+    outside = "error: stages.stage1.start_optimize_embedding_index: "
+
+    assert not any(line.startswith(outside) for line in told(first_row(25_087), *scratch))
+    assert any(line.startswith(outside) for line in told(first_row(25_088), *scratch))
+
+
+def test_a_table_without_a_row_for_every_token_is_no_base_model():
+    write_model(Path("Qwen3"), vocab_size=9)
+
+    assert told() == [
+        f"error: model.base_model_dir: its table of 9 rows has none for token 9 of its tokenizer; {COMPLETE}"
     ]
 
 
