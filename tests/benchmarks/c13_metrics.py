@@ -1,9 +1,9 @@
 """C13, input side: what is counted per source in a pack of 200 documents, against a loop with .item().
 
-Ours is what the training loop does with every pack: `SourceCounts.add`, the kind of each target, and the sums
-of the losses by source and kind; which positions are trained, and whose they are, data workers found out
-before. The loop slices the pack document by document. Both in this process, on the CPU, where .item() does
-not even wait for a device.
+Ours is what the training loop does with every pack: `SourceCounts.add` and `LossTable.add`; which positions
+are trained, whose they are and of which kind, and all that can be counted without the losses, data workers
+found out before. The loop slices the pack document by document. Both in this process, on the CPU, where
+.item() does not even wait for a device.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from onerec.data.loading.batch import Pack, pack_of, packed
+from onerec.data.loading.batch import Kinds, Pack, pack_of, packed
 from onerec.data.text.label import IGNORED
-from onerec.train.losses import LossTable
-from onerec.train.metrics import SourceCounts
-from onerec.train.step import cells_of
+from onerec.train.losses import LossTable, SourceCounts
 from onerec.vocab import ItemicVocab
 from tests.benchmarks.environment import Bench
 from tests.benchmarks.harness import (
@@ -76,6 +74,7 @@ def _pack() -> Pack:
         packed(
             input_ids,
             np.where(trained, draw.integers(140_000, VOCAB.last_id, MAX_LENGTH), IGNORED).astype(np.int32),
+            Kinds(SOURCES, range(VOCAB.first_id, VOCAB.last_id + 1)),
             lengths=lengths,
             sources=draw.integers(0, SOURCES, DOCUMENTS).astype(np.int32),
             uuids=tuple(map(str, range(DOCUMENTS))),
@@ -95,14 +94,14 @@ def _timed(count: Callable[[Pack, torch.Tensor], Any], pack: Pack, losses_T: tor
 def _ours(pack: Pack, losses_N: torch.Tensor) -> tuple[SourceCounts, LossTable]:
     counts = SourceCounts([str(source) for source in range(SOURCES)])
     table = LossTable(SOURCES, device=torch.device("cpu"))
-    counts.add(pack.document_sources, pack.cu_seqlens.diff())
-    table.add(losses_N, cells_of(pack, vocab=VOCAB))
+    counts.add(pack.read_S2)
+    table.add(losses_N, pack.cells_N, pack.trained_S2)
     return counts, table
 
 
 def _read(counts: SourceCounts, table: LossTable) -> dict:
     return {
-        "read": counts._fresh_S2.tolist(),
+        "read": counts.fresh_S2.tolist(),
         "trained": table.counts_S2.view(-1).tolist(),
         "losses": [round(loss, 6) for loss in table.losses_S2.view(-1).tolist()],
     }
