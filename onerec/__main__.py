@@ -12,7 +12,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onerec.config import load_config
+from onerec.config import TrainConfig, load_config
+from onerec.cuda_environment import set_defaults
 from onerec.errors import ConfigError, OneRecError
 from onerec.progress import say, write_json_atomically
 
@@ -42,6 +43,9 @@ def main(arguments: list[str]) -> int:
         config = load_config(Path(arguments[0]))
     except (OSError, ValueError) as fault:
         return _failed(ConfigError(f"{fault}; let the runner write it, or correct it"))
+    # torch reads its environment when it is loaded, which a program does
+    deterministic = isinstance(config, TrainConfig) and config.compute.deterministic
+    set_defaults(os.environ, deterministic=deterministic)
     try:
         summary = _program(config.kind)(config)
         if int(os.environ.get("RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))) == 0:

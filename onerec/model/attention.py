@@ -59,6 +59,7 @@ def document_attention(
     return _per_document(query, key, value, borders=cu_seqlens.tolist(), scaling=scaling), None
 
 
+@torch.compiler.disable  # it would be compiled anew for every number of documents
 def _per_document(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, borders: list[int], scaling: float | None
 ) -> torch.Tensor:

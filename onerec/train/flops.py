@@ -8,8 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import torch
+
+from onerec.progress import say
+
 if TYPE_CHECKING:
     from transformers import Qwen3Config
+
+    from onerec.distributed import World
 
 PEAK_FLOP_PER_SECOND = {
     "GB200|GB300": 2500e12,
@@ -53,6 +59,17 @@ def peak_of(device_name: str) -> float | None:
         peak for name, peak in PEAK_FLOP_PER_SECOND.items() if re.search(rf"\b({name})\b", device_name)
     )
     return next(fitting, None)
+
+
+def peak_of_ranks(device: torch.device, *, world: World) -> float | None:
+    """Dense bf16 FLOP/s of all ranks; None, and told, for a GPU whose peak is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    peak = peak_of(name)
+    if peak is None and world.is_main:
+        say(f"the bf16 peak of {name!r} is not known, so no MFU is told")
+    return None if peak is None else peak * world.size
 
 
 def decoder_matmul_parameters(config: Qwen3Config) -> int:

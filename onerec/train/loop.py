@@ -15,7 +15,7 @@ from onerec.model.memory import telling_out_of_memory
 from onerec.progress import say
 from onerec.train import commit
 from onerec.train.checkpoint import TrainerState, save
-from onerec.train.device import set_up_device
+from onerec.train.determinism import make_deterministic
 from onerec.train.garbage import collect_garbage, garbage_collected_by_hand
 from onerec.train.metrics import validation_line, write_divergence
 from onerec.train.optimizer import set_learning_rate
@@ -42,7 +42,8 @@ def train(config: TrainConfig) -> dict[str, object]:
     env = environment()
     world = read_world(env)
     device = choose_device(world)
-    set_up_device(device, compute=config.compute)
+    if config.compute.deterministic:
+        make_deterministic()
     with telling_out_of_memory(device), process_group(world, device=device, env=env):
         session = open_session(config, world=world, device=device)
         with garbage_collected_by_hand():

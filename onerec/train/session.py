@@ -22,7 +22,7 @@ from onerec.progress import say
 from onerec.train import commit
 from onerec.train.checkpoint import TrainerState, load_state, load_tensors
 from onerec.train.data_record import go_on_from, record_data
-from onerec.train.flops import peak_of
+from onerec.train.flops import peak_of_ranks
 from onerec.train.loss import PackedLanguageModel
 from onerec.train.optimizer import build_optimizer, describe_groups
 
@@ -127,7 +127,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         ends_by="max_steps" if total_steps == config.duration.max_steps else "data_end",
         start=origin.state,
         trained_rows=_trained_rows(model) if config.trainable.freeze_llm else None,
-        peak_flop_per_second=_peak(device, world=world),
+        peak_flop_per_second=peak_of_ranks(device, world=world),
     )
 
 
@@ -281,19 +281,6 @@ def _fill(
 
 def _trained_rows(model: PackedLanguageModel) -> int:
     return model.lm.get_parameter("lm_head.itemic_rows").shape[0]
-
-
-def _peak(device: torch.device, *, world: World) -> float | None:
-    """Dense bf16 FLOP/s of all ranks; None, and told, for a GPU whose peak is not known."""
-    if device.type != "cuda":
-        return None
-    import torch  # noqa: PLC0415
-
-    name = torch.cuda.get_device_name(device)
-    peak = peak_of(name)
-    if peak is None and world.is_main:
-        say(f"the bf16 peak of {name!r} is not known, so no MFU is told")
-    return None if peak is None else peak * world.size
 
 
 def _check_itemic_ids(loader: PackLoader, vocab: ItemicVocab, *, model_dir: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from onerec.distributed import World, process_group
+from onerec.train.determinism import make_deterministic
 from tests.benchmarks.gpu_rows.gauge import Gauge
 from tests.benchmarks.gpu_rows.lab import Lab
 from tests.benchmarks.gpu_rows.sizes import REHEARSAL
@@ -29,7 +30,7 @@ def device(request):
 @pytest.fixture
 def repeatable():
     """Only kernels that give the same bits each time, for tests that compare bits."""
-    torch.use_deterministic_algorithms(True)
+    make_deterministic()
     yield
     torch.use_deterministic_algorithms(False)
 

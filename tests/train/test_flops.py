@@ -6,8 +6,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen3Config
 
 from onerec.config import Compute, Trainable
+from onerec.distributed import World
 from onerec.model.build import build_model
-from onerec.train.flops import decoder_matmul_parameters, peak_of, step_flop
+from onerec.train.flops import decoder_matmul_parameters, peak_of, peak_of_ranks, step_flop
 from onerec.train.loss import PackedLanguageModel
 
 SIZES = {
@@ -23,6 +24,7 @@ SMALL = Qwen3Config(**SIZES)
 HEAD = 100 * 8
 LENGTHS = (30, 20)
 FIRST_ROW = 90
+CUDA = torch.device("cuda", 0)
 
 
 def test_matrices_of_the_decoder_are_counted_once_each():
@@ -171,3 +173,19 @@ def test_the_peak_of_a_gpu_is_that_of_its_own_sheet(device_name, teraflop_per_se
 )
 def test_a_gpu_that_is_not_in_the_table_or_only_a_slice_of_one_has_no_peak(device_name):
     assert peak_of(device_name) is None
+
+
+def test_the_peak_is_that_of_all_ranks(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    assert peak_of_ranks(CUDA, world=World(0, 4, 0, 4, "torchrun")) == 4 * 989e12
+    assert capsys.readouterr().out == ""
+
+
+def test_an_unknown_gpu_is_told_once_by_the_first_rank_and_a_cpu_is_not(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    assert [peak_of_ranks(CUDA, world=World(rank, 2, rank, 2, "torchrun")) for rank in range(2)] == [
+        None,
+        None,
+    ]
+    assert peak_of_ranks(torch.device("cpu"), world=World(0, 1, 0, 1, "single")) is None
+    assert capsys.readouterr().out == "the bf16 peak of 'Tesla T4' is not known, so no MFU is told\n"

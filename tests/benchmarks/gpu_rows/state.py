@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils import deterministic
 
 from onerec.train.checkpoint import TrainerState, load_tensors, save
+from onerec.train.determinism import make_deterministic
 from onerec.train.optimizer import optimizer_tensors
 from tests.benchmarks.gpu_rows import ours
 from tests.benchmarks.gpu_rows.lab import Lab, need_seconds
@@ -104,10 +105,9 @@ def _differences(lab: Lab, engine: Ours) -> list[str]:
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """As `deterministic = true` sets torch: every kernel repeatable, nothing filled for safety."""
+    """As `deterministic = true` sets torch."""
     before = deterministic.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True)
-    deterministic.fill_uninitialized_memory = False
+    make_deterministic()
     try:
         yield
     finally:
