@@ -28,9 +28,10 @@ def visible_gpus(env: Mapping[str, str]) -> tuple[Gpu, ...]:
     return tuple(_chosen(found, env.get("CUDA_VISIBLE_DEVICES")))
 
 
-def smallest(gpus: Sequence[Gpu]) -> Gpu | None:
-    """The one with least memory, which decides for all ranks; None of none."""
-    return min(gpus, key=lambda gpu: gpu.memory_bytes, default=None)
+def smallest(gpus: Sequence[Gpu], *, ranks: int) -> Gpu | None:
+    """The one with least memory among those that so many ranks use, the largest first; None of none."""
+    largest = sorted(gpus, key=lambda gpu: -gpu.memory_bytes)
+    return min(largest[:ranks], key=lambda gpu: gpu.memory_bytes, default=None)
 
 
 def parse_gpu(line: str) -> Gpu | None:

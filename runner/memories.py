@@ -28,7 +28,9 @@ def memories_of(manifest: Manifest, *, env: Mapping[str, str]) -> dict[str, Stag
     sizes, hosts = sizes_of(manifest), _hosts(manifest)
     if sizes is None or hosts is None:
         return {}
-    return stage_memories(manifest, sizes=sizes, hosts=hosts, gpus=visible_gpus(env))
+    return stage_memories(
+        manifest, sizes=sizes, hosts=hosts, gpus=visible_gpus({**env, **manifest.cluster.env})
+    )
 
 
 def stage_memories(
@@ -39,13 +41,14 @@ def stage_memories(
     for name, stage in manifest.stages.items():
         if stage.kind == "train":
             with suppress(ConfigError):  # a sharding that the hosts do not allow: the trainer tells it
+                ranks = ranks_by_host(cluster, hosts=hosts, gpus=len(gpus))
                 found[name] = stage_memory(
                     sizes,
                     compute=stage,
                     trained_rows=_trained_rows(manifest, stage, sizes),
                     max_length=manifest.datasets[stage.datasets[0]].max_length,
-                    hosts=ranks_by_host(cluster, hosts=hosts, gpus=len(gpus)),
-                    gpu=smallest(gpus),
+                    hosts=ranks,
+                    gpu=smallest(gpus, ranks=max(ranks)),
                     on_gpu=bool(gpus) or cluster.launcher != "local",
                 )
     return found

@@ -13,6 +13,9 @@ from onerec.config.memory import ModelSizes
 from onerec.vocab import ItemicVocab
 from runner.manifest.tables import InitModelStage, Manifest
 
+VOCAB_NAME = "onerec_vocab.json"
+"""What the trainer's expansion leaves in a model folder."""
+
 
 def sizes_of(manifest: Manifest) -> ModelSizes | None:
     """Sizes of the expanded model; None when neither folder nor stage tells them."""
@@ -22,7 +25,8 @@ def sizes_of(manifest: Manifest) -> ModelSizes | None:
     if manifest.model.base_model_dir is None:
         return None
     config = read_config(Path(manifest.model.base_model_dir))
-    return _of_config(manifest, config) if isinstance(config, dict) else None
+    folder = Path(manifest.model.base_model_dir)
+    return _of_config(manifest, config, folder=folder) if isinstance(config, dict) else None
 
 
 def parameters_of(manifest: Manifest) -> int | None:
@@ -71,8 +75,9 @@ def _of_stage(manifest: Manifest, stage: InitModelStage) -> ModelSizes:
     )
 
 
-def _of_config(manifest: Manifest, config: dict[str, Any]) -> ModelSizes | None:
+def _of_config(manifest: Manifest, config: dict[str, Any], *, folder: Path) -> ModelSizes | None:
     try:
+        rows = int(config["vocab_size"])
         return ModelSizes(
             hidden=int(config["hidden_size"]),
             layers=int(config["num_hidden_layers"]),
@@ -80,7 +85,7 @@ def _of_config(manifest: Manifest, config: dict[str, Any]) -> ModelSizes | None:
             kv_heads=int(config["num_key_value_heads"]),
             head_dim=int(config["head_dim"]),
             intermediate=int(config["intermediate_size"]),
-            rows=expanded_rows(manifest, int(config["vocab_size"])),
+            rows=rows if (folder / VOCAB_NAME).exists() else expanded_rows(manifest, rows),
             tied=bool(config.get("tie_word_embeddings", False)),
         )
     except (KeyError, TypeError, ValueError):

@@ -1,7 +1,8 @@
 """Activation checkpointing of decoder layers: what the backward pass keeps and what it computes again.
 
 A layer's `forward` is replaced, never wrapped in a module: names of parameters stay the model's own, and
-FSDP2's hooks and torch.compile stay outside, the order that torchtitan found to work. Numbers do not change.
+FSDP2's hooks and torch.compile stay outside, the order that torchtitan found to work. Eager layers give the
+same bits in every mode, compiled ones the same but for rounding.
 """
 
 from __future__ import annotations

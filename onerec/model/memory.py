@@ -58,7 +58,9 @@ class Resolution:
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {_gb(value)}" for name, value in self.estimate.parts.items())
         why = "chosen by memory" if self.is_chosen else "as configured"
-        doubt = "" if self.fits else '; it may not fit: lower max_length, use more GPUs, or sharding = "full"'
+        doubt = (
+            "" if self.fits else '; it may not fit: lower max_length, use more ranks, or sharding = "full"'
+        )
         return (
             f"activation checkpointing: {self.mode} ({why}); a rank needs about "
             f"{_gb(self.estimate.total)} GB of {_gb(self.available_bytes)} GB free ({parts}){doubt}"
@@ -102,7 +104,10 @@ def resolve_checkpointing(shape: StageShape, *, device: torch.device, local_size
 
     A configuration that says none, selective or full is kept; auto becomes the least recomputation that fits.
     """
-    available = min(gather_json(available_bytes(device, local_size=local_size)))
+    mine = available_bytes(device, local_size=local_size)
+    if device.type == "cuda" and shape.compute.deterministic:
+        mine = torch.cuda.mem_get_info(device)[1]  # the choice changes rounding, and what is free changes
+    available = min(gather_json(mine))
     return Resolution(
         estimate=estimate_stage(shape, available),
         available_bytes=available,
@@ -126,10 +131,12 @@ def _host_bytes() -> int:
 
 def _container_bytes() -> int:
     """What is left below the limit of this process's control group (version 2); no limit without one."""
-    limit, current = CGROUP / "memory.max", CGROUP / "memory.current"
+    limit, current, parts = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if not limit.exists() or (told := limit.read_text(encoding="ascii").strip()) == "max":
         return sys.maxsize
-    return max(0, int(told) - int(current.read_text(encoding="ascii")))
+    fields = dict(line.split() for line in parts.read_text(encoding="ascii").splitlines())
+    used = int(current.read_text(encoding="ascii")) - int(fields.get("inactive_file", 0))
+    return max(0, int(told) - used)
 
 
 @contextmanager

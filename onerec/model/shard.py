@@ -40,7 +40,8 @@ def build_mesh(
     # this rank knows its own host only, and all ranks have to build the same mesh
     local_sizes = gather_json(local_size)
     assert len(local_sizes) == world_size
-    shape = mesh_shape(sharding, hosts=hosts_of(local_sizes))
+    hosts = (world_size,) if sharding == "full" else hosts_of(local_sizes)
+    shape = mesh_shape(sharding, hosts=hosts)
     names = ("hosts", "shard") if len(shape) == 2 else ("shard",)
     return init_device_mesh(device.type, shape, mesh_dim_names=names)
 

@@ -5,6 +5,7 @@ What a step does, what is written and when a checkpoint is complete are told in 
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,9 +176,11 @@ class Training:
     def _diverged(self, taken: TakenStep, figures: Figures) -> None:
         """Save the state before the step, write down the samples of the offending packs, and fail by name."""
         session, packs = self.session, taken.packs.packs
-        numbers = figures.bad_packs or range(len(packs))
+        # the loss is everybody's: where it is sound the gradient alone is not, and no pack can be named
+        numbers = range(len(packs)) if math.isfinite(figures.loss) else figures.bad_packs
         uuids = [uuid for number in numbers for uuid in packs[number].uuids]
-        write_divergence(session.output_dir, rank=session.world.rank, step=self.step, uuids=uuids)
+        if uuids:
+            write_divergence(session.output_dir, rank=session.world.rank, step=self.step, uuids=uuids)
         self._save()
         raise DivergedError(
             f"{session.config.stage} step {taken.number}: loss or gradient is not finite (gradient norm "

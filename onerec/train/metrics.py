@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from onerec.config import Monitoring
 
-FAULTS = (OSError, RuntimeError, ValueError, TypeError, ImportError)
+FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, ImportError)
 """What disks, TensorBoard and a protobuf that does not fit to it raise."""
 TAGS = {
     "training/loss": "loss",

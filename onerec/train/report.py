@@ -69,8 +69,9 @@ class StageReport:
             flop=flop,
             waited_seconds=taken.waited_seconds,
         )
+        usual = self._spikes.usual
         if self._spikes.is_spike(figures.loss):
-            self._warn_of_spike(taken, figures)
+            self._warn_of_spike(taken, figures, usual=usual)
         if self._reporter:
             self._reporter.advance(taken.number, loss=figures.loss)
 
@@ -113,7 +114,7 @@ class StageReport:
         if self._reporter:
             self._reporter.close()
 
-    def _warn_of_spike(self, taken: TakenStep, figures: Figures) -> None:
+    def _warn_of_spike(self, taken: TakenStep, figures: Figures, *, usual: float) -> None:
         """Write down whose samples a step was made of whose loss stands out; all ranks see it together."""
         session = self._session
         packs = zip(taken.packs.packs, figures.pack_losses, strict=True)
@@ -126,7 +127,7 @@ class StageReport:
                 session.output_dir,
                 step=taken.number,
                 loss=figures.loss,
-                usual=self._spikes.usual,
+                usual=usual,
                 packs=sorted(everybody, key=lambda pack: -pack["loss"]),
             )
             say(f"warning: {session.config.stage} {told}", is_warning=True)

@@ -147,15 +147,26 @@ def run_pack(
 
 
 def clip_gradients(model: nn.Module, *, max_norm: float) -> torch.Tensor:
-    """Scale gradients to a norm over all ranks of at most `max_norm` (0: leave them); the norm before."""
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm(
-        [parameter.grad for parameter in parameters if parameter.grad is not None]
-    )
-    whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    """Scale gradients to a norm over all ranks of at most `max_norm` (0: leave them); the norm before.
+
+    Squares are added up in fp32 and more, whatever the gradients' format; each shard counts once.
+    """
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    shards = [one.to_local() if isinstance(one, DTensor) else one for one in gradients]
+    norms = torch._foreach_norm(shards, 2.0, dtype=torch.float32)  # noqa: SLF001 - as clip_grad_norm_ does
+    squares = torch.stack(norms).double().square().sum()
+    if isinstance(gradients[0], DTensor):
+        dist.all_reduce(squares, group=_sharing_group(gradients[0]))
+    norm = squares.sqrt()
     if max_norm > 0:
-        torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, whole)
-    return whole
+        torch._foreach_mul_(shards, (max_norm / (norm + 1e-6)).clamp(max=1.0).float())
+    return norm
+
+
+def _sharing_group(gradient: DTensor) -> dist.ProcessGroup:
+    """The ranks that hold the shards of one copy; with HSDP other hosts hold the same."""
+    dim = next(dim for dim, placement in enumerate(gradient.placements) if placement.is_shard())
+    return gradient.device_mesh.get_group(dim)
 
 
 def _judge(sums: torch.Tensor, norm: torch.Tensor, *, trained_tokens: int) -> torch.Tensor:
@@ -184,5 +195,5 @@ def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def _rounded_up(length: int) -> int:
-    """The next power of two: a compiled layer is built anew for every other number it is called with."""
+    """The next power of two: should a compiled layer be made anew for a number, there are few of them."""
     return 1 << (length - 1).bit_length()

@@ -50,10 +50,11 @@ def shape(*, trainable=None, **compute):
 def host(tmp_path, monkeypatch):
     """A host with as much free memory as is written."""
 
-    def write(free_bytes, *, limit="max", used=0):
+    def write(free_bytes, *, limit="max", used=0, cached=0):
         (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable:   {free_bytes // 1024} kB\n")
         (tmp_path / "memory.max").write_text(f"{limit}\n")
         (tmp_path / "memory.current").write_text(f"{used}\n")
+        (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {cached}\n")
         monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
         monkeypatch.setattr(memory, "CGROUP", tmp_path)
 
@@ -93,6 +94,8 @@ def test_ranks_of_a_host_share_what_host_and_container_have_free(host):
     assert available_bytes(CPU, local_size=2) == 2_000_000
     host(8_000_000, limit=5_000_000, used=6_000_000)
     assert available_bytes(CPU, local_size=2) == 0
+    host(8_000_000, limit=5_000_000, used=6_000_000, cached=3_000_000)
+    assert available_bytes(CPU, local_size=2) == 1_000_000
 
 
 def test_a_host_without_control_groups_has_no_limit(host, tmp_path):
@@ -126,7 +129,7 @@ def test_what_does_not_fit_is_still_tried_with_everything_recomputed_and_told(ho
     host(10**6)
     found = resolve_checkpointing(shape(), device=CPU, local_size=1)
     assert (found.mode, found.fits) == ("full", False)
-    assert str(found).endswith('; it may not fit: lower max_length, use more GPUs, or sharding = "full"')
+    assert str(found).endswith('; it may not fit: lower max_length, use more ranks, or sharding = "full"')
 
 
 def test_the_end_of_a_gpus_memory_is_an_error_with_remedies():

@@ -56,6 +56,17 @@ def test_lines_without_memory_tell_no_gpu(line: str) -> None:
     assert parse_gpu(line) is None
 
 
-def test_the_smallest_decides() -> None:
-    assert smallest((H200, A100)) == A100
-    assert smallest(()) is None
+@pytest.mark.parametrize(
+    ("gpus", "ranks", "decides"),
+    [
+        ((H200, A100), 2, A100),
+        ((A100, H200), 1, H200),
+        ((A100, H200, A100), 2, A100),
+        ((A100,), 8, A100),
+        ((), 1, None),
+    ],
+)
+def test_the_smallest_of_those_that_are_used_decides(
+    gpus: tuple[Gpu, ...], ranks: int, decides: Gpu | None
+) -> None:
+    assert smallest(gpus, ranks=ranks) == decides

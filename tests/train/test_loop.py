@@ -1,12 +1,15 @@
 """The loop of a stage: what is known a step later is counted, saved and told as if it were known at once."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from onerec.config import DataOrder
+from onerec.data.loading.load import PackLoader
 from onerec.train import commit
 from tests import tiny
 
@@ -68,6 +71,37 @@ def test_a_bad_step_between_logged_ones_leaves_the_state_before_it(tiny_programm
     for name, tensor in weights[0].items():
         assert tensor.isfinite().all(), name
         assert torch.equal(tensor, weights[1][name]), name
+
+
+def poisoned(folder, tmp_path):
+    """A model with one embedding row of NaN; the step that reads it first, and the one pack that does."""
+    order = DataOrder.model_validate_json(json.dumps(tiny.train_config(folder, tmp_path / "x")["data"]))
+    loader = PackLoader(order, rank=0, world_size=1, packs_per_step=2, pad_to=None)
+    known = set()
+    for number, step in enumerate(loader, start=1):
+        tokens = [set(pack.input_ids_T.tolist()) for pack in step.packs]
+        fresh = sorted((tokens[0] ^ tokens[1]) - known) if number > 1 else []
+        known |= tokens[0] | tokens[1]
+        if fresh:
+            break
+    model = shutil.copytree(folder / "expanded" / "model", tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    weights["model.embed_tokens.weight"][fresh[0]] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    return model, number, next(pack for pack in step.packs if fresh[0] in set(pack.input_ids_T.tolist()))
+
+
+def test_only_the_pack_that_is_bad_is_written_down(tiny_untied, tmp_path):
+    model, number, bad = poisoned(tiny_untied, tmp_path)
+    config = tiny.train_config(
+        tiny_untied,
+        tmp_path / "stage",
+        model={"model_dir": str(model)},
+        optim={"max_grad_norm": 0.0, "weight_decay": 0.0},
+    )
+    tiny.run(config, ranks=2, expect=1)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "stage").glob("diverged-*.json")]
+    assert records == [{"step": number, "rank": bad.pack % 2, "uuids": list(bad.uuids)}]
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

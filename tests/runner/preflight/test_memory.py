@@ -100,7 +100,22 @@ def test_with_a_copy_on_each_host_sharding_over_all_is_a_remedy(
     put_nvidia_smi(tmp_path, monkeypatch, "NVIDIA L40S, 40000 MiB, 570\n")
     Path("hosts").write_text("a slots=4\nb slots=4\n", encoding="utf-8")
     lines = told(ranks(4), ('launcher = "torchrun"', 'launcher = "torchrun"\nhostfile = "hosts"'))
+    assert lines[-1].startswith("warning: ")  # nobody has seen the GPUs of the other host
     assert lines[-1].endswith('use more GPUs, or write sharding = "full"')
+
+
+def test_gpus_are_those_that_the_ranks_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_nvidia_smi(tmp_path, monkeypatch, "GPU, 2048 MiB, 570\n" + H200 * 8)
+    chosen = ",".join(map(str, range(1, 9)))
+    cluster = f'nproc_per_node = 8\nenv = {{ CUDA_VISIBLE_DEVICES = "{chosen}" }}'
+    assert told(("nproc_per_node = 1", cluster)) == []
+    assert told(ranks(9))[-1].startswith("error: stages.stage2")
+
+
+def test_a_model_that_is_expanded_already_keeps_its_rows() -> None:
+    before = memories_of(manifest(), env={})["stage2"].needed.weights
+    Path("Qwen3/onerec_vocab.json").write_text("{}", encoding="utf-8")
+    assert memories_of(manifest(), env={})["stage2"].needed.weights < before
 
 
 def test_what_nearly_fits_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
