@@ -56,14 +56,14 @@ class Resolution:
         return self.estimate.total <= self.available_bytes
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {_gb(value)}" for name, value in self.estimate.parts.items())
+        parts = ", ".join(f"{name} {_size(value)}" for name, value in self.estimate.parts.items())
         why = "chosen by memory" if self.is_chosen else "as configured"
         doubt = (
             "" if self.fits else '; it may not fit: lower max_length, use more ranks, or sharding = "full"'
         )
         return (
             f"activation checkpointing: {self.mode} ({why}); a rank needs about "
-            f"{_gb(self.estimate.total)} GB of {_gb(self.available_bytes)} GB free ({parts}){doubt}"
+            f"{_size(self.estimate.total)} of {_size(self.available_bytes)} free ({parts}){doubt}"
         )
 
 
@@ -157,5 +157,6 @@ def out_of_memory_text(fault: torch.OutOfMemoryError, *, device: torch.device) -
     )
 
 
-def _gb(amount: int) -> str:
-    return f"{amount / 1e9:.1f}"
+def _size(amount: int) -> str:
+    units = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    return next((f"{amount / one:.1f} {name}" for one, name in units if amount >= one), f"{amount} bytes")
