@@ -12,7 +12,7 @@ from pathlib import Path
 from onerec.vocab import SID_END, ItemicVocab, level_token
 from runner.manifest.tables import Manifest
 from runner.preflight.findings import Finding, error, warning
-from runner.sizes import expanded_rows, init_stage, read_config
+from runner.sizes import VOCAB_NAME, expanded_rows, init_stage, read_config
 
 _COMPLETE = "give the complete Hugging Face folder of a Qwen3"
 
@@ -144,8 +144,8 @@ def _check_ids(manifest: Manifest, folder: Path, ids: dict[str, int]) -> Iterato
     if rows is not None and not expanded:
         rows = max(expanded_rows(manifest, first), -(-rows // vocab.alignment) * vocab.alignment)
     # expand_vocab writes it, also for a model that has all its tokens already
-    lacks = "onerec_vocab.json, which tells its itemic ids" if expanded else "itemic tokens"
-    known = expanded and (folder / "onerec_vocab.json").is_file()
+    lacks = f"{VOCAB_NAME}, which tells its itemic ids" if expanded else "itemic tokens"
+    known = expanded and (folder / VOCAB_NAME).is_file()
     yield from _check_rows(manifest, first, rows=rows, lacks="" if known else lacks)
 
 
