@@ -16,6 +16,8 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from onerec.checkpoint import commit
+from onerec.checkpoint.tensors import SafeReader, read
 from onerec.errors import ConfigError, OneRecError, StorageError
 from onerec.folder import whole_folder
 from onerec.model.hf_folder import CONFIG_NAME, HEAD, INDEX_NAME, carried_files, read_json, write_json
@@ -23,8 +25,6 @@ from onerec.model.itemic_rows import ROWS_SUFFIX
 from onerec.model.load import tensor_files
 from onerec.model.safetensors_writer import ShardWriter, tensor_digest
 from onerec.progress import Progress, say, sync_directory
-from onerec.train import commit
-from onerec.train.checkpoint import SafeReader, read
 
 if TYPE_CHECKING:
     from onerec.config import ConvertConfig

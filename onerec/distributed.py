@@ -112,21 +112,22 @@ def agree(values: Sequence[int]) -> list[int]:
     return [int(total) for total in sums.tolist()]
 
 
-def broadcast_json(document: object) -> object:
-    """Rank 0's JSON document on every rank."""
+def broadcast_json(document: object, *, group: dist.ProcessGroup | None = None) -> object:
+    """Rank 0's JSON document on every rank of a group, which is of all ranks."""
     payload = torch.tensor(list(json.dumps(document).encode()), dtype=torch.uint8)
     length = torch.tensor([payload.numel()])
-    dist.broadcast(length, src=0)
+    dist.broadcast(length, src=0, group=group)
     if dist.get_rank() != 0:
         payload = torch.empty(int(length.item()), dtype=torch.uint8)
-    dist.broadcast(payload, src=0)
+    dist.broadcast(payload, src=0, group=group)
     return json.loads(bytes(payload.tolist()))
 
 
-def on_main(action: Callable[[], Any], *, is_main: bool) -> Any:
+def on_main(action: Callable[[], Any], *, is_main: bool, group: dist.ProcessGroup | None = None) -> Any:
     """What `action` returns on rank 0 (a JSON value), on every rank; all ranks call it together.
 
-    An OneRecError or OSError of rank 0 is raised on every rank, the latter as StorageError.
+    An OneRecError or OSError of rank 0 is raised on every rank, the latter as StorageError. `group` is
+    another group of all ranks, for threads whose collectives must not mix with the training's.
     """
     answer: dict[str, Any] = {}
     if is_main:
@@ -134,20 +135,20 @@ def on_main(action: Callable[[], Any], *, is_main: bool) -> Any:
             answer = {"value": action()}
         except (OneRecError, OSError) as fault:
             answer = fault_document(fault)
-    told: Any = broadcast_json(answer)
+    told: Any = broadcast_json(answer, group=group)
     raise_told(told)
     return told["value"]
 
 
-def gather_json(document: object) -> list[Any]:
+def gather_json(document: object, *, group: dist.ProcessGroup | None = None) -> list[Any]:
     """Every rank's JSON document in the order of ranks, on every rank; all ranks call it together."""
     payload = torch.tensor(list(json.dumps(document).encode()), dtype=torch.uint8)
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, torch.tensor([payload.numel()]))
+    dist.all_gather(sizes, torch.tensor([payload.numel()]), group=group)
     longest = max(int(size) for size in sizes)
     payload = torch.nn.functional.pad(payload, (0, longest - payload.numel()))
     parts = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
-    dist.all_gather(parts, payload)
+    dist.all_gather(parts, payload, group=group)
     return [json.loads(bytes(part[: int(size)].tolist())) for part, size in zip(parts, sizes, strict=True)]
 
 

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from onerec.checkpoint import commit
+from onerec.checkpoint.tensors import read
 from onerec.config import ConvertConfig
 from onerec.convert import choose_checkpoint, convert, open_source, prove
 from onerec.errors import ConfigError, OneRecError, StorageError
 from onerec.model.safetensors_writer import ShardWriter, split, tensor_digest
-from onerec.train import commit
-from onerec.train.checkpoint import read
 from tests import tiny
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUNNER_MAY_USE = {"onerec.config", "onerec.errors", "onerec.progress", "onerec.vocab"}
+RUNNER_MAY_USE = {
+    "onerec.checkpoint.commit",
+    "onerec.config",
+    "onerec.errors",
+    "onerec.progress",
+    "onerec.vocab",
+}
 ABOVE_DATA_AND_MODEL = {
     "onerec.train",
     "onerec.convert",
@@ -19,7 +25,14 @@ ABOVE_DATA_AND_MODEL = {
     "onerec.preview",
     "onerec.__main__",
 }
-NO_TORCH = {"onerec.config", "onerec.errors", "onerec.progress", "onerec.vocab"}
+NO_TORCH = {
+    "onerec.checkpoint.commit",
+    "onerec.checkpoint.crash_points",
+    "onerec.config",
+    "onerec.errors",
+    "onerec.progress",
+    "onerec.vocab",
+}
 
 
 def faults(root: Path) -> list[str]:
@@ -59,6 +72,8 @@ def is_forbidden(module: str, used: str) -> bool:
         return is_in(used, {"onerec.model", *ABOVE_DATA_AND_MODEL})
     if is_in(module, {"onerec.model"}):
         return is_in(used, {"onerec.data", *ABOVE_DATA_AND_MODEL})
+    if is_in(module, {"onerec.checkpoint"}):
+        return is_in(used, {"onerec.data", "onerec.model", *ABOVE_DATA_AND_MODEL})
     if is_in(module, {"onerec.train"}):
         return is_in(used, ABOVE_DATA_AND_MODEL - {"onerec.train"})
     return False
@@ -98,6 +113,17 @@ def test_the_house_keeps_its_layers() -> None:
             "onerec.train.loop imports onerec.convert.x",
         ),
         ("onerec/config.py", "def f():\n    import torch", "onerec.config imports torch"),
+        (
+            "onerec/checkpoint/saver.py",
+            "from onerec.train import step",
+            "onerec.checkpoint.saver imports onerec.train.step",
+        ),
+        ("onerec/checkpoint/commit.py", "import torch", "onerec.checkpoint.commit imports torch"),
+        (
+            "runner/plan.py",
+            "from onerec.checkpoint import saver",
+            "runner.plan imports onerec.checkpoint.saver",
+        ),
         ("runner/plan.py", "from onerec.train import loop", "runner.plan imports onerec.train.loop"),
         ("runner/plan.py", "import torch.cuda", "runner.plan imports torch.cuda"),
         ("runner/plan.py", "from onerec import model", "runner.plan imports onerec.model"),

@@ -79,6 +79,8 @@ class Checkpointing(Section):
 
     save_checkpoint_per_step: Annotated[PositiveInt, Cosmetic] = 500
     """Optimizer steps between checkpoints; the last step always saves one."""
+    save_checkpoint_per_minutes: Annotated[PositiveFloat | None, Cosmetic] = None
+    """Besides that, a checkpoint once this many minutes have passed since the one before; default: none."""
     keep_checkpoints: Annotated[PositiveInt, Cosmetic] = 2
     """How many of the newest checkpoints stay."""
     keep_every: Annotated[PositiveInt | None, Cosmetic] = None

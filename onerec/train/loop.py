@@ -10,20 +10,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onerec.checkpoint import commit
+from onerec.checkpoint.retention import Retention
+from onerec.checkpoint.saver import Saver
+from onerec.checkpoint.state import Stretch, TrainerState
 from onerec.distributed import choose_device, environment, process_group, read_world
 from onerec.errors import DivergedError, StoppedError
 from onerec.model.memory import telling_out_of_memory
-from onerec.progress import say
-from onerec.train import commit
-from onerec.train.checkpoint import TrainerState, save
 from onerec.train.determinism import make_deterministic
 from onerec.train.garbage import collect_garbage, garbage_collected_by_hand
 from onerec.train.metrics import validation_line, write_divergence
 from onerec.train.optimizer import set_learning_rate
 from onerec.train.report import StageReport, TakenStep
+from onerec.train.restore import state_tensors
 from onerec.train.schedule import learning_rate
 from onerec.train.session import Session, open_session, run_record
-from onerec.train.step import Figures, Stepper, count
+from onerec.train.step import Figures, Stepper, Wishes, count
 from onerec.train.trace import traced
 from onerec.train.validate import evaluate, is_due
 
@@ -47,21 +49,24 @@ def train(config: TrainConfig) -> dict[str, object]:
         make_deterministic()
     with telling_out_of_memory(device), process_group(world, device=device, env=env):
         session = open_session(config, world=world, device=device)
-        with garbage_collected_by_hand():
-            return Training(session).run()
+        with garbage_collected_by_hand(), _saver(session) as saver:
+            return Training(session, saver).run()
 
 
 class Training:
     """The running of a session: position, counts and last figures, all of the newest step that is known."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, saver: Saver) -> None:
         start = session.start
-        self.session = session
+        self.session, self.saver = session, saver
         self.step = start.step if start else 0
         self.loss = start.loss if start else float("nan")
         self.saved_step = self.step if _own_checkpoint(session) else -1
+        self.saved_at = time.monotonic()
+        """When this attempt last began to save, or began itself."""
         self.position = session.loader.state_dict()
         """Where in the data the steps known so far end; the loader itself may be further."""
+        self.first_pack = session.loader.packs_before(self.position)
         self.validation: dict[str, Any] | None = None
         """Figures of the newest evaluation."""
         self.report = StageReport(session, start=self.step)
@@ -91,19 +96,27 @@ class Training:
                 self._settle(taken)
                 unknown = None
                 self._validate()
-                if self._save_is_due() or taken.totals.stop:
-                    self._save()
-                if taken.totals.stop and self.step < session.total_steps:
-                    raise StoppedError(
-                        f"{session.config.stage} stopped after step {self.step}, saved; resume goes on"
-                    )
+                self._follow(taken.totals.wishes)
         self._save()
+        self.saver.finish()
         self.report.close()
         return self._summary()
 
+    def _follow(self, wishes: Wishes) -> None:
+        """Save where it is due or wanted, and stop where that is wanted."""
+        if wishes.look:
+            self.saver.finish()  # raises what has failed
+        if self._save_is_due() or wishes.save or wishes.stop:
+            self._save()
+        if wishes.stop and self.step < self.session.total_steps:
+            self.saver.finish()
+            raise StoppedError(
+                f"{self.session.config.stage} stopped after step {self.step}, saved; resume goes on"
+            )
+
     def _take(self, packs: StepPacks, *, number: int, waited_seconds: float) -> TakenStep:
         """Give the next step to the device."""
-        totals = count(packs.packs, stop=self._asked_to_stop())
+        totals = count(packs.packs, wishes=self._wishes())
         rate = learning_rate(number - 1, self.session.config.optim, total_steps=self.session.total_steps)
         set_learning_rate(self.session.optimizer, rate)
         outcome = self.stepper.take(packs.packs, totals=totals)
@@ -124,7 +137,7 @@ class Training:
     def _is_silent(self, taken: TakenStep) -> bool:
         """Whether nothing follows the step that needs to know what it came to."""
         return not (
-            taken.totals.stop
+            taken.totals.wishes.any
             or self._is_logged(taken.number)
             or self._save_is_due(taken.number)
             or self._validation_is_due(taken.number)
@@ -150,7 +163,7 @@ class Training:
     def _save(self) -> None:
         if self.saved_step == self.step:
             return
-        session, settings = self.session, self.session.config.checkpoint
+        session = self.session
         state = TrainerState(
             step=self.step,
             loss=self.loss,
@@ -158,20 +171,27 @@ class Training:
             packs_per_step=session.packs_per_step,
             counts=self.report.counts.state_dict(),
             run=run_record(session.config),
+            stretches=self._stretches(),
         )
-        is_main = session.world.is_main
-        final = save(
-            session.output_dir,
-            state=state,
-            model=session.model.lm,
-            optimizer=session.optimizer,
-            is_main=is_main,
-        )
-        self.saved_step = self.step
-        if final is not None:
-            commit.prune(session.output_dir, keep=settings.keep_checkpoints, keep_every=settings.keep_every)
-            say(f"{session.config.stage} saved {final}")
+        self.saver.start(state, state_tensors(session.model.lm, session.optimizer))
+        self.saved_step, self.saved_at = self.step, time.monotonic()
         collect_garbage(everything=True)
+
+    def _stretches(self) -> tuple[Stretch, ...]:
+        """How the steps so far were taken: what the checkpoint before told, and the part of this attempt."""
+        session, start = self.session, self.session.start
+        first_step = start.step if start else 0
+        mine = Stretch(
+            attempt=_attempt(),
+            world_size=session.world.size,
+            num_workers=session.config.data.num_workers,
+            first_step=first_step,
+            last_step=self.step,
+            first_pack=self.first_pack,
+            end_pack=session.loader.packs_before(self.position),
+        )
+        before = start.stretches if start else ()
+        return (*before, mine) if self.step > first_step else before
 
     def _diverged(self, taken: TakenStep, figures: Figures) -> None:
         """Save the state before the step, write down the samples of the offending packs, and fail by name."""
@@ -182,6 +202,7 @@ class Training:
         if uuids:
             write_divergence(session.output_dir, rank=session.world.rank, step=self.step, uuids=uuids)
         self._save()
+        self.saver.finish()
         raise DivergedError(
             f"{session.config.stage} step {taken.number}: loss or gradient is not finite (gradient norm "
             f"{figures.grad_norm}); the update was not made, the state after step {self.step} is saved; "
@@ -189,8 +210,15 @@ class Training:
             "or lower learning_rate and start the stage anew with --rerun"
         )
 
-    def _asked_to_stop(self) -> bool:
-        return self.session.world.is_main and Path(self.session.config.stop_file).exists()
+    def _wishes(self) -> Wishes:
+        """Rank 0 looks at the control file and the clock, every rank at its save."""
+        minutes = self.session.config.checkpoint.save_checkpoint_per_minutes
+        is_main = self.session.world.is_main
+        return Wishes(
+            stop=is_main and Path(self.session.config.stop_file).exists(),
+            save=is_main and minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes,
+            look=self.saver.has_failed,
+        )
 
     def _save_is_due(self, step: int | None = None) -> bool:
         at = self.step if step is None else step
@@ -219,6 +247,24 @@ def _own_checkpoint(session: Session) -> bool:
     return session.start is not None and session.start.step in commit.complete_steps(session.output_dir)
 
 
+def _saver(session: Session) -> Saver:
+    settings = session.config.checkpoint
+    saver = Saver(
+        session.output_dir,
+        stage=session.config.stage,
+        world=session.world,
+        attempt=_attempt(),
+        retention=Retention(settings.keep_checkpoints, settings.keep_every),
+    )
+    if session.device.type == "cuda":  # or the first save would wait for pinned memory
+        saver.reserve(state_tensors(session.model.lm, session.optimizer))
+    return saver
+
+
+def _attempt() -> str:
+    return environment().get("RUNNER_ATTEMPT", "0")
+
+
 def _timed(loader: Any, *, steps: int) -> Iterator[tuple[StepPacks, float]]:
     """The next `steps` steps, each with the seconds that were waited for it."""
     if steps <= 0:
@@ -232,9 +278,8 @@ def _timed(loader: Any, *, steps: int) -> Iterator[tuple[StepPacks, float]]:
 
 def _traced(session: Session) -> Any:
     monitor = session.config.monitor
-    attempt = environment().get("RUNNER_ATTEMPT", "0")
     return traced(
         session.output_dir / "profile",
-        name=f"attempt-{attempt}-rank-{session.world.rank:05d}",
+        name=f"attempt-{_attempt()}-rank-{session.world.rank:05d}",
         steps=monitor.profiler_steps if monitor.enable_profiler else None,
     )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from onerec.checkpoint import choose, commit
+from onerec.checkpoint.retention import remove_leftovers
+from onerec.checkpoint.state import TrainerState, load_state
 from onerec.config import TrainConfig
 from onerec.data.loading.load import PackLoader
 from onerec.data.loading.validation import ValidationPacks, open_validation
@@ -19,12 +22,11 @@ from onerec.model.load import load_weights, weights_digest
 from onerec.model.memory import resolve_checkpointing, stage_shape
 from onerec.model.shard import build_mesh, shard
 from onerec.progress import say
-from onerec.train import commit
-from onerec.train.checkpoint import TrainerState, load_state, load_tensors
 from onerec.train.data_record import go_on_from, record_data
 from onerec.train.flops import peak_of_ranks
 from onerec.train.loss import PackedLanguageModel
 from onerec.train.optimizer import build_optimizer, describe_groups
+from onerec.train.restore import restore
 
 if TYPE_CHECKING:
     import torch
@@ -172,9 +174,9 @@ def describe_origin(config: TrainConfig, origin: Origin) -> str:
 def _look(config: TrainConfig) -> dict[str, Any]:
     stage_dir = Path(config.output_dir)
     stage_dir.mkdir(parents=True, exist_ok=True)
-    commit.remove_leftovers(stage_dir)
+    remove_leftovers(stage_dir)
     report: list[str] = []
-    own = commit.newest_sound(stage_dir, report=report)
+    own = choose.newest_sound(stage_dir, report=report)
     for line in report:
         say(f"warning: {line}", is_warning=True)
     if own is not None:
@@ -182,7 +184,7 @@ def _look(config: TrainConfig) -> dict[str, Any]:
     settings = config.checkpoint
     if settings.resume_from is None:
         return {"checkpoint": None, "takes": "weights"}
-    named = commit.find(Path(settings.resume_from), tag=settings.resume_from_tag)
+    named = choose.find(Path(settings.resume_from), tag=settings.resume_from_tag)
     if (fault := commit.damage(named)) is not None:
         raise ConfigError(
             f"resume_from names a damaged checkpoint: {fault}; choose another with resume_from_tag"
@@ -271,7 +273,7 @@ def _fill(
         say(f"warning: {name} is not in {config.model.model_dir} and starts at random", is_warning=True)
     if origin.checkpoint is not None:
         step = origin.state.step if origin.state is not None else 0
-        load_tensors(
+        restore(
             origin.checkpoint,
             model=model.lm,
             optimizer=optimizer if origin.takes == "everything" else None,

@@ -28,6 +28,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Wishes:
+    """What a rank wants to happen after a step, beside what the number of the step says."""
+
+    stop: bool = False
+    """It was asked to stop."""
+    save: bool = False
+    """A checkpoint is due by the clock."""
+    look: bool = False
+    """The save on its way has failed."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is wanted."""
+        return self.stop or self.save or self.look
+
+
+@dataclass(frozen=True)
 class Totals:
     """Counts of one step over all ranks, known before it runs."""
 
@@ -36,8 +53,8 @@ class Totals:
     samples: int
     squared_lengths: int
     """Sum of the squared document lengths: what attention costs."""
-    stop: bool
-    """Whether rank 0 was asked to stop; all ranks know it in the same step."""
+    wishes: Wishes
+    """Of any rank; all ranks know them in the same step."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,7 @@ class Stepper:
         return Outcome(table, told, trained_tokens=[pack.trained_tokens for pack in packs])
 
 
-def count(packs: Sequence[Pack], *, stop: bool) -> Totals:
+def count(packs: Sequence[Pack], *, wishes: Wishes) -> Totals:
     """Totals of a step over all ranks; every rank calls it once per step."""
     lengths = [pack.cu_seqlens.diff().long() for pack in packs]
     mine = (
@@ -123,10 +140,14 @@ def count(packs: Sequence[Pack], *, stop: bool) -> Totals:
         sum(pack.tokens for pack in packs),
         sum(pack.samples for pack in packs),
         sum(int((length * length).sum()) for length in lengths),
-        int(stop),
+        wishes.stop,
+        wishes.save,
+        wishes.look,
     )
-    trained_tokens, tokens, samples, squared_lengths, stops = agree(mine)
-    return Totals(trained_tokens, tokens, samples, squared_lengths, stops > 0)
+    trained_tokens, tokens, samples, squared_lengths, *wanted = agree(mine)
+    return Totals(
+        trained_tokens, tokens, samples, squared_lengths, Wishes(*(number > 0 for number in wanted))
+    )
 
 
 def run_pack(

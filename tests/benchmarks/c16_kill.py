@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from onerec.train import commit
+from onerec.checkpoint import commit
 from tests import tiny
 from tests.benchmarks.environment import Bench
 from tests.benchmarks.harness import Figure, Line, Lines, Void, at_most, benchmark

@@ -24,7 +24,7 @@ from onerec.config import TrainConfig
 from onerec.data.loading.batch import FILLER
 from onerec.distributed import environment, process_group, read_world
 from onerec.train.session import open_session
-from onerec.train.step import Stepper, count
+from onerec.train.step import Stepper, Wishes, count
 from tests import tiny
 
 
@@ -136,7 +136,7 @@ def take_step(case: Case, *, output_dir: Path, world, device) -> Taken:
     packs = next(iter(session.loader)).packs
     if case.trained is not None:
         packs = [pack if pack.pack == FILLER else thinned(pack, case.trained[pack.pack]) for pack in packs]
-    totals = count(packs, stop=False)
+    totals = count(packs, wishes=Wishes())
     stepper = Stepper(
         session.model,
         session.optimizer,

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from onerec.train import commit
-from onerec.train.checkpoint import SafeReader
+from onerec.checkpoint import commit
+from onerec.checkpoint.tensors import SafeReader
 from tests import tiny
 
 HOSTS, RANKS_PER_HOST = 2, 2

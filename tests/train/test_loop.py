@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from onerec.checkpoint import commit
 from onerec.config import DataOrder
 from onerec.data.loading.load import PackLoader
-from onerec.train import commit
 from tests import tiny
 
 SEVERAL_EPOCHS = {"num_epochs": 3}

@@ -8,13 +8,13 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
+from onerec.checkpoint import commit
+from onerec.checkpoint.tensors import SafeReader
 from onerec.config import ConvertConfig, TrainConfig
 from onerec.convert import convert
 from onerec.distributed import World, process_group
 from onerec.errors import ConfigError
 from onerec.model import build
-from onerec.train import commit
-from onerec.train.checkpoint import SafeReader
 from onerec.train.loop import train
 from onerec.train.session import open_session
 from tests import tiny

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from onerec.checkpoint import commit
 from onerec.config import ConvertConfig
 from onerec.convert import convert
-from onerec.train import commit
 from tests import tiny
 
 

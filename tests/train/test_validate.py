@@ -11,12 +11,12 @@ import torch
 from transformers import Qwen3ForCausalLM
 
 from onerec.build.rows import write_rows
+from onerec.checkpoint import commit
 from onerec.config import ConvertConfig, DataOrder, Dataset, PrepareConfig
 from onerec.convert import convert
 from onerec.data.preparation.prepare import prepare
 from onerec.data.store.store import Store
 from onerec.data.text.label import labels_of
-from onerec.train import commit
 from onerec.train.validate import is_due
 from tests import tiny
 

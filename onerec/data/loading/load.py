@@ -99,6 +99,10 @@ class PackLoader:
         """Steps from the position to the end of the data."""
         return -(-(self.total_packs - self._next) // self._packs_per_step)
 
+    def packs_before(self, state: Mapping[str, Any]) -> int:
+        """Packs, over all epochs, that lie before a position."""
+        return int(self._starts[state["epoch"]] + state["next_pack"])
+
     def account(self) -> dict[str, Any]:
         """What all epochs will read, exactly, as JSON values: see `account_of`."""
         return account_of(self._planned, self._data, packs_per_step=self._packs_per_step)

@@ -12,7 +12,7 @@ from onerec.model.build import build_model
 from onerec.model.shard import build_mesh, shard
 from onerec.train.loss import PackedLanguageModel
 from onerec.train.optimizer import build_optimizer
-from onerec.train.step import Outcome, Stepper, count
+from onerec.train.step import Outcome, Stepper, Wishes, count
 from tests.benchmarks.gpu_rows.samples import SOURCES
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Ours:
 
     def step(self, pack: Pack) -> Outcome:
         """One step of one pack; nobody waits for it."""
-        return self.stepper.take([pack], totals=count([pack], stop=False))
+        return self.stepper.take([pack], totals=count([pack], wishes=Wishes()))
 
 
 @torch.no_grad()

@@ -19,9 +19,13 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.utils import deterministic
 
-from onerec.train.checkpoint import TrainerState, load_tensors, save
+from onerec.checkpoint.retention import Retention
+from onerec.checkpoint.saver import Saver, Tensors
+from onerec.checkpoint.state import TrainerState
+from onerec.distributed import World
 from onerec.train.determinism import make_deterministic
 from onerec.train.optimizer import optimizer_tensors
+from onerec.train.restore import restore, state_tensors
 from tests.benchmarks.gpu_rows import ours
 from tests.benchmarks.gpu_rows.lab import Lab, need_seconds
 from tests.benchmarks.gpu_rows.ours import Ours
@@ -51,7 +55,7 @@ def stall(lab: Lab) -> Lines:
     part = _part_of(engine.lm, min(1.0, room / whole))
     held = _bytes_of(part, engine)
     need_seconds(lab, 3 * held / rate)
-    mine = _saved(lab, lambda folder: _save(folder, part, engine))
+    mine = _stall_of_ours(lab, state_tensors(part, engine.optimizer), step=_step_count(engine))
     peer = _saved(lab, lambda folder: dcp.save(_tensors(part, engine), checkpoint_id=str(folder / "dcp")))
     told = f"G5: {held / 1e9:.3g} GB of {whole / 1e9:.3g} GB, the disk writes {rate / 1e9:.2g} GB/s"
     yield Line(STALL, Figure("ours", (mine,)), goal=at_most(1, "s"), note=told)
@@ -92,7 +96,7 @@ def _differences(lab: Lab, engine: Ours) -> list[str]:
         losses = [engine.step(pack).figures().loss for pack in second]
         kept = {name: _local(tensor).clone() for name, tensor in _all(engine.lm, engine)}
         ours.draw_weights(engine.lm)
-        load_tensors(checkpoint, model=engine.lm, optimizer=engine.optimizer, step=_step_count(engine) - 2)
+        restore(checkpoint, model=engine.lm, optimizer=engine.optimizer, step=_step_count(engine) - 2)
         again = [engine.step(pack).figures().loss for pack in second]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -120,11 +124,35 @@ def _step_count(engine: Ours) -> int:
 
 
 def _save(folder: Path, model: nn.Module, engine: Ours) -> Path:
-    step = _step_count(engine)
-    state = TrainerState(step=step, loss=0.0, data={}, packs_per_step=1, counts={}, run={})
-    saved = save(folder, state=state, model=model, optimizer=engine.optimizer, is_main=True)
+    with _saver(folder) as saver:
+        saver.start(_state(_step_count(engine)), state_tensors(model, engine.optimizer))
+        saved = saver.finish()
     assert saved is not None
-    return saved
+    return saved.folder
+
+
+def _stall_of_ours(lab: Lab, tensors: Tensors, *, step: int) -> float:
+    """Seconds until training may go on; memory is reserved before, as a stage does before its first step."""
+    folder = lab.folder / "checkpoint"
+    folder.mkdir()
+    try:
+        with _saver(folder) as saver:
+            saver.reserve(tensors)
+            lab.gauge.wait()
+            began = time.perf_counter()
+            saver.start(_state(step), tensors)
+            return time.perf_counter() - began
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _saver(folder: Path) -> Saver:
+    world = World(0, 1, 0, 1, "single")
+    return Saver(folder, stage="benchmark", world=world, attempt="0", retention=Retention(9))
+
+
+def _state(step: int) -> TrainerState:
+    return TrainerState(step=step, loss=0.0, data={}, packs_per_step=1, counts={}, run={})
 
 
 def _saved(lab: Lab, write: Callable[[Path], object]) -> float:

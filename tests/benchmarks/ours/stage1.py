@@ -13,7 +13,7 @@ from onerec.model.load import load_weights
 from onerec.model.shard import build_mesh, shard
 from onerec.train.loss import PackedLanguageModel
 from onerec.train.optimizer import build_optimizer
-from onerec.train.step import Stepper, count
+from onerec.train.step import Stepper, Wishes, count
 from tests.benchmarks import stage1
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def build(model_dir: Path, documents: int) -> stage1.Trainer:
     packs = (pack(documents),)
 
     def step() -> float:
-        return stepper.take(packs, totals=count(packs, stop=False)).figures().loss
+        return stepper.take(packs, totals=count(packs, wishes=Wishes())).figures().loss
 
     def table_VD() -> torch.Tensor:
         table_VD, rows_RD = lm.model.embed_tokens.weight, lm.model.embed_tokens.itemic_rows

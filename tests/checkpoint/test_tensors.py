@@ -9,8 +9,8 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
+from onerec.checkpoint.tensors import SafeReader, read
 from onerec.errors import ConfigError, StorageError
-from onerec.train.checkpoint import SafeReader, read
 
 
 @pytest.fixture
