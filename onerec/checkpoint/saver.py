@@ -27,7 +27,7 @@ from onerec.errors import OneRecError, StorageError
 from onerec.progress import say, write_json_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -59,10 +59,17 @@ class Saver:
     """
 
     def __init__(
-        self, stage_dir: Path, *, stage: str, world: World, attempt: str, retention: Retention
+        self,
+        stage_dir: Path,
+        *,
+        world: World,
+        attempt: str,
+        retention: Retention,
+        on_saved: Callable[[Path], None] = lambda _: None,
     ) -> None:
-        self._stage_dir, self._stage, self._world = stage_dir, stage, world
-        self._attempt, self._retention = attempt, retention
+        """`on_saved` is told the folder of each complete checkpoint: on rank 0, by the thread."""
+        self._stage_dir, self._world = stage_dir, world
+        self._attempt, self._retention, self._on_saved = attempt, retention, on_saved
         # collectives of the thread must not mix with those of the training
         self._group = dist.new_group(backend="gloo")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="save")
@@ -192,7 +199,7 @@ class Saver:
         write_json_atomically(folder / TRAINER_NAME, document)
         final = commit.commit(temporary, self._stage_dir, step, known=known)
         pruned = prune(self._stage_dir, self._retention)
-        say(f"{self._stage} saved {final}")
+        self._on_saved(final)
         return {"folder": str(final), "pruned": pruned}
 
     def _wait_before_the_end(self, flight: Future[Saved]) -> None:

@@ -251,10 +251,10 @@ def _saver(session: Session) -> Saver:
     settings = session.config.checkpoint
     saver = Saver(
         session.output_dir,
-        stage=session.config.stage,
         world=session.world,
         attempt=_attempt(),
         retention=Retention(settings.keep_checkpoints, settings.keep_every),
+        on_saved=lambda folder: say(f"{session.config.stage} saved {folder}"),
     )
     if session.device.type == "cuda":  # or the first save would wait for pinned memory
         saver.reserve(state_tensors(session.model.lm, session.optimizer))

@@ -148,7 +148,7 @@ def _stall_of_ours(lab: Lab, tensors: Tensors, *, step: int) -> float:
 
 def _saver(folder: Path) -> Saver:
     world = World(0, 1, 0, 1, "single")
-    return Saver(folder, stage="benchmark", world=world, attempt="0", retention=Retention(9))
+    return Saver(folder, world=world, attempt="0", retention=Retention(9))
 
 
 def _state(step: int) -> TrainerState:
