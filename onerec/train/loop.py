@@ -17,6 +17,7 @@ from onerec.checkpoint.state import Stretch, TrainerState
 from onerec.distributed import choose_device, environment, process_group, read_world
 from onerec.errors import DivergedError, StoppedError
 from onerec.model.memory import telling_out_of_memory
+from onerec.progress import say
 from onerec.train.determinism import make_deterministic
 from onerec.train.garbage import collect_garbage, garbage_collected_by_hand
 from onerec.train.metrics import validation_line, write_divergence

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from onerec.checkpoint.retention import Retention
+from onerec.checkpoint.saver import Saver
 from onerec.config import (
     Checkpointing,
     Duration,
@@ -75,6 +77,10 @@ class Watched:
     def state_dict(self) -> dict[str, Any]:
         """The position, as the loop asks for it after each step."""
         return self._loader.state_dict()
+
+    def packs_before(self, state: dict[str, Any]) -> int:
+        """Where that is, in packs."""
+        return self._loader.packs_before(state)
 
 
 @row("G6", LOADER)
@@ -145,7 +151,8 @@ def _run(lab: Lab, engine: Ours, monitor: Monitoring, *, from_memory: bool) -> t
     output_dir = lab.folder / f"run-{len(list(lab.folder.glob('run-*')))}"
     session = _session(lab, engine, watched, output_dir=output_dir, monitor=monitor)
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        Unsaved(session).run()
+        saver = Saver(output_dir, world=session.world, attempt="0", retention=Retention(1))
+        Unsaved(session, saver).run()
     lab.gauge.wait()
     return watched, time.perf_counter() - watched.began
 
