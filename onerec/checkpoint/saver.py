@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, dict[str, torch.Tensor]]
 """Named tensors, by the folder of a checkpoint that they are written to."""
-HEADROOM = 1.02
-"""Room that is asked for, as a multiple of the tensors' bytes: indexes and records come on top."""
+HEADROOM, HEADROOM_BYTES = 1.02, 1 << 20
+"""Room that is asked for beyond the tensors' bytes: indexes and records come on top."""
 LAST_WAIT_SECONDS = 120.0
 """How long a trainer that ends with an error waits for the save that is on its way."""
 
@@ -142,12 +142,13 @@ class Saver:
 
     def _begin(self, step: int, needed: int) -> str:
         """The temporary folder, on rank 0; told as text for the others."""
-        free = shutil.disk_usage(self._stage_dir).free
-        if free < needed * HEADROOM:
+        usage = shutil.disk_usage(self._stage_dir)
+        free, room = usage.free, needed * HEADROOM + HEADROOM_BYTES
+        if usage.total and free < room:  # some file systems do not tell their size
             newest = commit.complete_steps(self._stage_dir)[-1:]
             raise StorageError(
-                f"the checkpoint of step {step} needs {needed * HEADROOM / 1e9:.2f} GB and {self._stage_dir} "
-                f"has {free / 1e9:.2f} GB free; nothing was written, "
+                f"the checkpoint of step {step} needs {room / 1e6:,.1f} MB and {self._stage_dir} "
+                f"has {free / 1e6:,.1f} MB free; nothing was written, "
                 f"{f'the checkpoint of step {newest[0]} stands' if newest else 'there is none yet'}; "
                 "free space or lower keep_checkpoints, then resume"
             )
