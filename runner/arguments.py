@@ -126,6 +126,14 @@ def _stop(parser: ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=600.0, help="longest wait")
 
 
+def _doctor(parser: ArgumentParser) -> None:
+    _run_dir(parser)
+    _json(parser)
+    parser.add_argument(
+        "--fast", action="store_true", help="compare sizes of checkpoints instead of reading them whole"
+    )
+
+
 def _manifest(parser: ArgumentParser) -> None:
     parser.add_argument("manifest", metavar="MANIFEST", type=Path, help="a manifest (TOML)")
     parser.add_argument(
@@ -185,4 +193,5 @@ VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "shard": ("merge parquet trees and split them into files of equal numbers of rows", _shard),
     "logs": ("show what a stage wrote; default: the one started last", _logs),
     "stop": ("stop a run at the next step boundary, with a checkpoint", _stop),
+    "doctor": ("check a run directory from outside: what is damaged, what is left over, what to do", _doctor),
 }

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from runner.manifest import Manifest
 
-PREFLIGHT_REFUSED, INTERRUPTED = 3, 130
-STORAGE = 9
+UNHEALTHY, PREFLIGHT_REFUSED, STORAGE, INTERRUPTED = 1, 3, 9, 130
 WATCH_SECONDS = 2.0
 
 
@@ -213,6 +212,16 @@ def stop_verb(arguments: Namespace) -> int:
     return 0
 
 
+def doctor_verb(arguments: Namespace) -> int:
+    """Check a run directory from outside."""
+    from runner.doctor import examine
+    from runner.doctor.report import diagnosis_text
+
+    diagnosis = examine(find_run(arguments.run, may_lack_journal=True), fast=arguments.fast)
+    _say(_json(diagnosis.document()) if arguments.as_json else diagnosis_text(diagnosis))
+    return 0 if diagnosis.healthy else UNHEALTHY
+
+
 VERBS = {
     "run": run_verb,
     "plan": plan_verb,
@@ -225,6 +234,7 @@ VERBS = {
     "shard": shard_verb,
     "logs": logs_verb,
     "stop": stop_verb,
+    "doctor": doctor_verb,
 }
 
 

@@ -62,11 +62,12 @@ def fold(events: Sequence[Event]) -> History:
     """The state after all events; events of kinds that are not known here change nothing."""
     history = History()
     for event in events:
-        history = _after(history, event)
+        history = after(history, event)
     return history
 
 
-def _after(history: History, event: Event) -> History:
+def after(history: History, event: Event) -> History:
+    """The state after one more event."""
     kind = event["event"]
     if kind == "run_started":
         return _run_started(history, event)

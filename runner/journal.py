@@ -60,7 +60,21 @@ def read(path: Path) -> tuple[Event, ...]:
     if not path.exists():
         return ()
     lines = path.read_bytes()[: _whole_length(path)].splitlines()
-    return tuple(_parse(line, path=path, number=number) for number, line in enumerate(lines, start=1))
+    return tuple(parse(line, path=path, number=number) for number, line in enumerate(lines, start=1))
+
+
+def parse(line: bytes, *, path: Path, number: int) -> Event:
+    """The event of line `number`, counted from 1; raises StorageError naming the line when it is damaged."""
+    try:
+        document: Event = json.loads(line)
+        told, seq = document.pop("crc"), document["seq"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise _damaged(path, number, "it is no event") from fault
+    if told != _checksum(document):
+        raise _damaged(path, number, "its checksum does not fit")
+    if seq != number:
+        raise _damaged(path, number, f"it is event {seq}, so lines are missing or doubled")
+    return document
 
 
 def _whole_length(path: Path) -> int:
@@ -68,19 +82,6 @@ def _whole_length(path: Path) -> int:
     if not path.exists():
         return 0
     return path.read_bytes().rfind(b"\n") + 1
-
-
-def _parse(line: bytes, *, path: Path, number: int) -> Event:
-    try:
-        document: Event = json.loads(line)
-        told = document.pop("crc")
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        raise _damaged(path, number, "it is no event") from fault
-    if told != _checksum(document):
-        raise _damaged(path, number, "its checksum does not fit")
-    if document["seq"] != number:
-        raise _damaged(path, number, f"it is event {document['seq']}, so lines are missing or doubled")
-    return document
 
 
 def _damaged(path: Path, number: int, what: str) -> StorageError:

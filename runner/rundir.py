@@ -13,6 +13,14 @@ from onerec.errors import ConfigError
 
 LATEST = "latest"
 STEP_FOLDER = re.compile(r"step([0-9]+)")
+ATTEMPT_FOLDER = re.compile(r"attempt-([0-9]+)")
+SET_ASIDE = re.compile(r".+\.replaced-[0-9]+")
+SAVE_LEFTOVERS = ("step*.tmp-*", ".trash-step*")
+"""What an interrupted save or pruning leaves in a stage's folder; the stage's next start removes it."""
+CONVERSION_LEFTOVERS = ("step*/global_step*/.converted*.tmp", "step*/global_step*/.converted*.old")
+"""What an interrupted conversion leaves beside the folder it was to write."""
+WRITE_LEFTOVERS = (".*.tmp", ".*.old", ".converted.[0-9]*", "*/.*.tmp", "plans/.*-*.*", "logs/*/rank-*.tmp")
+"""What an interrupted write of a single file, link or folder leaves in the folder of a step."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class StepDir:
     def metrics(self) -> Path:
         """One JSON object per logged step of training."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def validation(self) -> Path:
+        """One JSON object per evaluation of training."""
+        return self.path / "validation.jsonl"
 
     @property
     def latest(self) -> Path:
@@ -123,8 +136,17 @@ class StepDir:
 
     def attempts(self) -> list[Path]:
         """Log folders of all attempts, oldest first."""
+        return [self.logs(number) for number in self.attempt_numbers()]
+
+    def attempt_numbers(self) -> list[int]:
+        """Attempts that have a log folder, in ascending order."""
         folders = (self.path / "logs").glob("attempt-*")
-        return sorted(folders, key=lambda folder: int(folder.name.partition("-")[2]))
+        found = (ATTEMPT_FOLDER.fullmatch(folder.name) for folder in folders)
+        return sorted(int(match[1]) for match in found if match)
+
+    def process_records(self, attempt: int) -> list[Path]:
+        """Who the processes of an attempt were, as the shim of each rank wrote it down."""
+        return sorted(self.logs(attempt).glob("rank-*.pid.json"))
 
     def conversion(self, step: int) -> StepDir:
         """Records of a conversion that a person asked for."""
@@ -140,6 +162,32 @@ class StepDir:
         marks = self.path.glob("step*/COMMIT.json")
         found = (STEP_FOLDER.fullmatch(mark.parent.name) for mark in marks)
         return sorted(int(match[1]) for match in found if match)
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of one checkpoint."""
+        return self.path / f"step{step}"
+
+    def commit_record(self, step: int) -> Path:
+        """What makes a checkpoint complete: digests and sizes of its files."""
+        return self.checkpoint(step) / "COMMIT.json"
+
+    def trainer_state(self, step: int) -> Path:
+        """All of a checkpoint that is no tensor: position, counts, how its steps were taken."""
+        return self.checkpoint(step) / f"global_step{step}" / "trainer.json"
+
+    def unmarked_checkpoints(self) -> list[Path]:
+        """Folders that are named like checkpoints and are not complete."""
+        complete = set(self.checkpoints())
+        found = ((path, STEP_FOLDER.fullmatch(path.name)) for path in self.path.glob("step*"))
+        return sorted(path for path, match in found if match and int(match[1]) not in complete)
+
+    def quarantined_checkpoints(self) -> list[Path]:
+        """Checkpoints that were found damaged and set aside."""
+        return sorted(self.path.glob("step*.quarantined-*"))
+
+    def leftovers(self, patterns: tuple[str, ...]) -> list[Path]:
+        """What interrupted work left here: `patterns` are those at the head of this file."""
+        return sorted({path for pattern in patterns for path in self.path.glob(pattern)})
 
     def replaced(self) -> Path:
         """A free name for what stands here now, beside it: `stage1.replaced-1`."""
@@ -218,19 +266,28 @@ class RunDir:
         """Folder of a step, from its place inside the run directory as the journal holds it."""
         return StepDir(self.path / folder)
 
+    def step_folders(self) -> list[StepDir]:
+        """Folders of stages by what is there, without the journal; those set aside are none."""
+        orders = self.path.glob("*/config.json")
+        return [StepDir(path.parent) for path in sorted(orders) if not SET_ASIDE.fullmatch(path.parent.name)]
+
+    def leftovers(self) -> list[Path]:
+        """What interrupted writes left beside the manifest, and in the folder of the control file."""
+        return sorted([*self.path.glob(".*.tmp"), *self.stop_file.parent.glob(".*.tmp")])
+
     def inside(self, path: str) -> str:
         """A path relative to the run directory, for the journal: the directory may be moved."""
         return Path(path).relative_to(self.path).as_posix()
 
 
-def find_run(run: str | None, *, runs: Path = Path("runs")) -> RunDir:
+def find_run(run: str | None, *, runs: Path = Path("runs"), may_lack_journal: bool = False) -> RunDir:
     """The run that a person means: a run directory, a name in `runs`, or (None) the run last started.
 
-    Raises ConfigError naming what was looked for.
+    `may_lack_journal`: its manifest is enough. Raises ConfigError naming what was looked for.
     """
     candidates = [Path(run), runs / run] if run is not None else [runs / LATEST]
     for path in candidates:
-        if RunDir(path).events.is_file():
+        if RunDir(path).events.is_file() or (may_lack_journal and RunDir(path).manifest.is_file()):
             return RunDir(path.resolve())
     tried = " or ".join(dict.fromkeys(str(path) for path in candidates))
     raise ConfigError(f"no run at {tried}; name a run directory, or start one: python -m runner MANIFEST")
