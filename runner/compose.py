@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from onerec.config import TrainConfig
 from onerec.errors import ConfigError
 from runner.decide import decide
+from runner.disk import disks_of
 from runner.execute import find_facts
 from runner.history import fold
 from runner.identity import Files, identify
@@ -22,6 +23,7 @@ from runner.plan_report import PlanView
 from runner.reading import reading_of
 from runner.request import Request
 from runner.rundir import RunDir, StepDir
+from runner.sizes import sizes_of
 from runner.toolchain import find_toolchain, read_hosts
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def view(manifest: Manifest, *, env: Mapping[str, str]) -> PlanView:
         composed.outside,
         readings,
         memories_of(manifest, env=env),
+        disks_of(manifest, sizes_of(manifest)),
     )
 
 

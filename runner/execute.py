@@ -152,7 +152,7 @@ class _Execution:
             home=home,
             env=request.env,
             stop=self.stop,
-            stops_itself=step.kind == "train",
+            grace_seconds=request.cluster.stop_grace_seconds if step.kind == "train" else 0.0,
             watch=_Watch(step, lock=run.lock, listener=self.listener),
         )
         kill_leftovers(home.logs(number))

@@ -10,14 +10,14 @@ from onerec.errors import ConfigError
 from runner.gpus import smallest, visible_gpus
 from runner.hosts import Host, HostfileError, read_hostfile
 from runner.memory import StageMemory, ranks_by_host, stage_memory
-from runner.sizes import itemic_rows, sizes_of
+from runner.sizes import sizes_of, trained_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from onerec.config.memory import ModelSizes
     from runner.gpus import Gpu
-    from runner.manifest.tables import Manifest, TrainStage
+    from runner.manifest.tables import Manifest
 
 
 def memories_of(manifest: Manifest, *, env: Mapping[str, str]) -> dict[str, StageMemory]:
@@ -45,20 +45,13 @@ def stage_memories(
                 found[name] = stage_memory(
                     sizes,
                     compute=stage,
-                    trained_rows=_trained_rows(manifest, stage, sizes),
+                    trained_rows=trained_rows(manifest, stage, sizes),
                     max_length=manifest.datasets[stage.datasets[0]].max_length,
                     hosts=ranks,
                     gpu=smallest(gpus, ranks=max(ranks)),
                     on_gpu=bool(gpus) or cluster.launcher != "local",
                 )
     return found
-
-
-def _trained_rows(manifest: Manifest, stage: TrainStage, sizes: ModelSizes) -> int | None:
-    if not stage.freeze_llm:
-        return None
-    first = stage.start_optimize_embedding_index
-    return itemic_rows(manifest, sizes) if first is None else max(0, sizes.rows - first)
 
 
 def _hosts(manifest: Manifest) -> tuple[Host, ...] | None:

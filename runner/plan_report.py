@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from runner.decide import Decision
+    from runner.disk import StageDisk
     from runner.identity import Files
     from runner.launch import Command
     from runner.memory import StageMemory
@@ -40,6 +41,8 @@ class PlanView:
     """How much each training step reads, where its data is prepared."""
     memories: Mapping[str, StageMemory] = field(default_factory=dict)
     """What each training step needs on every GPU, where the sizes of its model are known."""
+    disks: Mapping[str, StageDisk] = field(default_factory=dict)
+    """What each training step's checkpoints need, where the sizes of its model are known."""
 
 
 def plan_document(view: PlanView) -> dict[str, object]:
@@ -62,6 +65,7 @@ def plan_text(view: PlanView) -> str:
         lines += [f"      writes  {output}" for output in step.outputs]
         lines += [f"      trains  {view.readings[step.name]}"] if step.name in view.readings else []
         lines += [f"      memory  {view.memories[step.name]}"] if step.name in view.memories else []
+        lines += [f"      disk    {view.disks[step.name]}"] if step.name in view.disks else []
         lines += [f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())]
     if view.problems:
         lines += ["", "about the commands:", *(f"  {problem}" for problem in view.problems)]
@@ -88,6 +92,7 @@ def _step_document(decision: Decision, view: PlanView) -> dict[str, object]:
         else [{"argv": list(command.argv), "env": dict(command.env)} for command in commands],
         "reading": view.readings[step.name].to_json() if step.name in view.readings else None,
         "memory": view.memories[step.name].to_json() if step.name in view.memories else None,
+        "disk": view.disks[step.name].to_json() if step.name in view.disks else None,
         "config": _config(step),
     }
 

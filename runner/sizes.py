@@ -11,7 +11,7 @@ from typing import Any
 
 from onerec.config.memory import ModelSizes
 from onerec.vocab import ItemicVocab
-from runner.manifest.tables import InitModelStage, Manifest
+from runner.manifest.tables import InitModelStage, Manifest, TrainStage
 
 VOCAB_NAME = "onerec_vocab.json"
 """What the trainer's expansion leaves in a model folder."""
@@ -27,12 +27,6 @@ def sizes_of(manifest: Manifest) -> ModelSizes | None:
     config = read_config(Path(manifest.model.base_model_dir))
     folder = Path(manifest.model.base_model_dir)
     return _of_config(manifest, config, folder=folder) if isinstance(config, dict) else None
-
-
-def parameters_of(manifest: Manifest) -> int | None:
-    """Parameters of the expanded model; None when its sizes are not told."""
-    sizes = sizes_of(manifest)
-    return None if sizes is None else sizes.parameters
 
 
 def init_stage(manifest: Manifest) -> InitModelStage | None:
@@ -60,6 +54,14 @@ def itemic_rows(manifest: Manifest, sizes: ModelSizes) -> int:
     vocab = manifest.vocab
     itemic = ItemicVocab(vocab.itemic_layer_n, vocab.vocab_size_per_layer, 0)
     return min(sizes.rows, itemic.num_tokens + vocab.alignment)
+
+
+def trained_rows(manifest: Manifest, stage: TrainStage, sizes: ModelSizes) -> int | None:
+    """Rows of each table that train with freeze_llm; None where everything trains."""
+    if not stage.freeze_llm:
+        return None
+    first = stage.start_optimize_embedding_index
+    return itemic_rows(manifest, sizes) if first is None else max(0, sizes.rows - first)
 
 
 def _of_stage(manifest: Manifest, stage: InitModelStage) -> ModelSizes:

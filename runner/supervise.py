@@ -39,19 +39,20 @@ def run_to_end(
     home: StepDir,
     env: Mapping[str, str],
     stop: StopRequests,
-    stops_itself: bool,
+    grace_seconds: float,
     watch: Callable[[], None],
 ) -> tuple[int, ...]:
     """Start all commands, wait for all of them; returns their exit codes (-n for signal n).
 
-    `stops_itself`: the step looks for the control file; any other step is ended at the first request.
+    `grace_seconds` is how long the step may take to save and end once it is asked to stop, since it looks for
+    the control file; 0 for a step that does not, which is ended at the first request.
     `watch` is called about twice a second.
     """
     with ExitStack() as stack:
         logs = [stack.enter_context(path.open("ab")) for path in (home.stdout, home.stderr)]
         launchers = [_start(command, env=env, logs=logs) for command in commands]
         stack.callback(_kill_all, launchers)
-        ending = _Ending(launchers, stops_itself=stops_itself)
+        ending = _Ending(launchers, grace_seconds=grace_seconds)
         watched = 0.0
         while any(launcher.poll() is None for launcher in launchers):
             ending.follow(stop)
@@ -77,9 +78,10 @@ def kill_leftovers(log_dir: Path) -> int:
 class _Ending:
     """Ends launchers: as far as was asked, and those of other hosts once one has failed."""
 
-    def __init__(self, launchers: Sequence[subprocess.Popen[bytes]], *, stops_itself: bool) -> None:
+    def __init__(self, launchers: Sequence[subprocess.Popen[bytes]], *, grace_seconds: float) -> None:
         self._launchers = launchers
-        self._stops_itself = stops_itself
+        self._grace_seconds = grace_seconds
+        self._asked_at: float | None = None
         self._sent = 0
         self._term_at: float | None = None
         self._failed_at: float | None = None
@@ -90,11 +92,13 @@ class _Ending:
         level = stop.level
         if level:
             stop.spread()
-        if level == 1 and not self._stops_itself:
-            level = 2
+            self._asked_at = self._asked_at or now
+        is_overdue = self._asked_at is not None and now - self._asked_at >= self._grace_seconds
+        if is_overdue:
+            level = max(level, 2)
         if self._has_failed(now):
             level = max(level, 2)
-        if self._term_at is not None and not self._stops_itself and now - self._term_at > TERM_GRACE_SECONDS:
+        if self._term_at is not None and is_overdue and now - self._term_at > TERM_GRACE_SECONDS:
             level = 3
         if level >= 2 and level > self._sent:
             self._sent = level

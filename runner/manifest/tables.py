@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt
 
 from onerec.config import (
     BuildData,
@@ -51,6 +51,8 @@ class Cluster(Section):
     """Such as eth0; default: found from the route to the first other host."""
     max_restarts: Annotated[NonNegativeInt, Topology] = 2
     """How often a failed training stage is started again from its newest checkpoint."""
+    stop_grace_seconds: Annotated[PositiveFloat, Topology] = 600.0
+    """How long a stage that is asked to stop may take to end its step and save; then it is ended."""
     env: Annotated[dict[str, str], Topology] = Field(default_factory=dict)
     """Exported to every process."""
 

@@ -9,20 +9,23 @@ import importlib.metadata
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from onerec.config import GenerationCase
+from runner.disk import StageDisk, disks_of
 from runner.hosts import HostfileError, read_hostfile
+from runner.manifest.faults import dotted
 from runner.manifest.tables import Manifest
 from runner.memories import memories_of
 from runner.preflight.data import check_sources
 from runner.preflight.findings import Finding, error, warning
 from runner.preflight.memory import check_memory
 from runner.preflight.model import check_base_model
-from runner.sizes import parameters_of
+from runner.report import size
+from runner.sizes import sizes_of
 
 PACKAGES = (
     "torch",
@@ -35,8 +38,6 @@ PACKAGES = (
     "numpy",
 )
 """Distributions that the trainer needs."""
-BYTES_PER_PARAMETER = 12
-"""Of one checkpoint: fp32 weight and both moments of AdamW."""
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
 
@@ -75,21 +76,28 @@ def check_output(manifest: Manifest, *, free_bytes: int | None = None) -> Iterat
         )
         return
     free = shutil.disk_usage(folder).free if free_bytes is None else free_bytes
-    needed = checkpoint_bytes(manifest)
+    disks = disks_of(manifest, sizes_of(manifest))
+    needed = checkpoint_bytes(disks.values())
+    for name, disk in disks.items():
+        if free < disk.checkpoint:
+            yield error(
+                dotted(("stages", name)),
+                f"a checkpoint needs {size(disk.checkpoint)}, and the disk of {folder} has {size(free)} free",
+                "make room, or choose another output_dir",
+            )
     if free < needed:
         yield warning(
             "output_dir",
-            f"{free / 1e9:,.1f} GB are free on the disk of {folder}, and the checkpoints need about "
-            f"{needed / 1e9:,.1f} GB",
+            f"{size(free)} are free on the disk of {folder}, and the checkpoints need about {size(needed)}",
             "make room, choose another output_dir, or lower keep_checkpoints",
         )
 
 
-def checkpoint_bytes(manifest: Manifest) -> int:
-    """Estimate of what all training stages keep at most: their checkpoints, one being written, one export."""
-    parameters = parameters_of(manifest) or 0
-    kept = [stage.keep_checkpoints for stage in manifest.stages.values() if stage.kind == "train"]
-    return sum(parameters * (BYTES_PER_PARAMETER * (keep + 1) + 2) for keep in kept)
+def checkpoint_bytes(disks: Iterable[StageDisk]) -> int:
+    """What all training stages leave in the end, or while the one with the largest checkpoint still saves."""
+    told = list(disks)
+    left = sum(disk.peak - disk.checkpoint for disk in told)
+    return left + max((disk.checkpoint for disk in told), default=0)
 
 
 def check_cluster(manifest: Manifest) -> Iterator[Finding]:

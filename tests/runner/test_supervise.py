@@ -36,7 +36,8 @@ def end(
     *commands: Command,
     home: StepDir,
     stop: StopRequests,
-    stops_itself: bool = True,
+    grace_seconds: float = 600.0,
+    asked: bool = False,
     env: dict[str, str] | None = None,
 ) -> tuple[int, ...]:
     with stop:
@@ -45,10 +46,8 @@ def end(
             home=home,
             env=env or environment(),
             stop=stop,
-            stops_itself=stops_itself,
-            watch=lambda: (
-                ask_to_stop(home.path.parent / "stop.json", by="test") if stops_itself is False else None
-            ),
+            grace_seconds=grace_seconds,
+            watch=lambda: ask_to_stop(home.path.parent / "stop.json", by="test") if asked else None,
         )
 
 
@@ -75,9 +74,33 @@ def test_a_step_that_does_not_look_for_requests_is_ended_at_the_first(
     home: StepDir, stop: StopRequests
 ) -> None:
     began = time.monotonic()
-    codes = end(python("import time; time.sleep(100)"), home=home, stop=stop, stops_itself=False)
+    codes = end(python("import time; time.sleep(100)"), home=home, stop=stop, grace_seconds=0, asked=True)
     assert codes == (-15,)
     assert time.monotonic() - began < 10
+
+
+def test_a_step_that_saves_in_its_grace_ends_by_itself(home: StepDir, stop: StopRequests) -> None:
+    stop_file = str(home.path.parent / "stop.json")
+    code = f"""
+import pathlib, time
+while not pathlib.Path({stop_file!r}).exists():
+    time.sleep(0.01)
+time.sleep(0.5)
+raise SystemExit(75)
+"""
+    assert end(python(code), home=home, stop=stop, grace_seconds=30, asked=True) == (75,)
+
+
+def test_a_step_that_does_not_end_in_its_grace_is_ended_and_then_killed(
+    home: StepDir, stop: StopRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.supervise.TERM_GRACE_SECONDS", 0.5)
+    deaf = python(
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(100)"
+    )
+    hearing = python("import time; time.sleep(100)")
+    codes = end(deaf, hearing, home=home, stop=stop, grace_seconds=2.0, asked=True)
+    assert codes == (-9, -15)
 
 
 def test_when_watching_fails_the_launchers_are_killed(home: StepDir, stop: StopRequests) -> None:
@@ -86,7 +109,7 @@ def test_when_watching_fails_the_launchers_are_killed(home: StepDir, stop: StopR
 
     command = python("import os, time; print(os.getpid(), flush=True); time.sleep(100)")
     with stop, pytest.raises(OSError, match="no space"):
-        run_to_end([command], home=home, env=environment(), stop=stop, stops_itself=True, watch=fail)
+        run_to_end([command], home=home, env=environment(), stop=stop, grace_seconds=600, watch=fail)
     if told := home.stdout.read_text():
         assert start_ticks(int(told)) is None
 

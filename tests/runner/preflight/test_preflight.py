@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from runner.disk import disks_of
 from runner.manifest import Manifest, load
 from runner.preflight import check, checkpoint_bytes
-from runner.sizes import parameters_of
+from runner.report import size
+from runner.sizes import sizes_of
 
 WRITTEN = """\
 name = "demo"
@@ -362,17 +365,28 @@ def test_files_that_stages_name_are_there():
 def test_the_parameters_of_the_expanded_model_are_counted_from_the_config():
     qwen3_06b_with_176384_rows = 621_084_672
 
-    assert parameters_of(manifest()) == pytest.approx(qwen3_06b_with_176384_rows, rel=1e-3)
+    assert sizes_of(manifest()).parameters == pytest.approx(qwen3_06b_with_176384_rows, rel=1e-3)
 
 
 def test_too_little_room_for_the_checkpoints_is_a_warning():
-    needed = checkpoint_bytes(manifest())
+    disks = disks_of(manifest(), sizes_of(manifest()))
+    needed = checkpoint_bytes(disks.values())
 
-    assert needed == parameters_of(manifest()) * (12 * 3 + 2)
+    assert needed == disks["stage1"].peak
     assert told(free_bytes=needed) == []
     (line,) = told(free_bytes=10**9)
     assert line.startswith("warning: output_dir: 1.0 GB are free on the disk of ")
-    assert f"the checkpoints need about {needed / 1e9:.1f} GB; make room" in line
+    assert f"the checkpoints need about {size(needed)}; make room" in line
+
+
+def test_a_disk_without_room_for_one_checkpoint_is_an_error():
+    first, second = told(free_bytes=10**6)
+
+    assert second.startswith("warning: output_dir")
+    assert re.match(
+        r"error: stages\.stage1: a checkpoint needs 305.2 MB, and the disk of .* has 1.0 MB free; make room",
+        first,
+    )
 
 
 def test_an_output_folder_that_is_a_file_is_found():
