@@ -7,17 +7,26 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runner.journal import read
 from runner.rundir import RunDir
+from tests.doctor import assert_healthy
 from tests.runner.programme import STEPS, runner, start_runner, states, wait_until, write_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    return RunDir(tmp_path / "runs" / "small")
+def run(tmp_path: Path) -> Iterator[RunDir]:
+    """The run of a test, which has to be sound when the test is over."""
+    run = RunDir(tmp_path / "runs" / "small")
+    yield run
+    if run.path.exists():  # one test moves it
+        assert_healthy(run.path)
 
 
 def attempts(run: RunDir) -> dict[str, int]:
@@ -97,6 +106,7 @@ def test_exit_0_without_a_result_is_a_failure(tmp_path: Path, run: RunDir) -> No
 
 def test_a_failed_run_goes_on_with_what_is_left(tmp_path: Path, run: RunDir) -> None:
     runner(tmp_path, write_manifest(tmp_path, {"second": {"code": 1, "attempts": [1]}}))
+    assert_healthy(run.path)
     ended = runner(tmp_path, "resume")
     assert ended.returncode == 0
     assert "second: started, attempt 2 (attempt 1 failed; goes on from step 5)" in ended.stdout
@@ -117,6 +127,7 @@ def test_a_killed_runner_leaves_nothing_alive_and_is_never_shown_as_running(
     first = next(stage for stage in document["stages"] if stage["name"] == "first")
     assert (document["state"], first["state"]) == ("interrupted", "interrupted")
     assert f"(process {process.pid} on host" in first["reason"]
+    assert_healthy(run.path)
 
     assert runner(tmp_path, manifest).returncode == 0
     assert attempts(run) == {**dict.fromkeys(STEPS, 1), "first": 2}
@@ -148,6 +159,7 @@ def test_a_signal_stops_training_cleanly_and_the_run_goes_on_later(
     assert process.returncode == code
     assert "first: interrupted, stopped on request" in output
     assert run.stage("first").latest.read_text() == "step7"
+    assert_healthy(run.path)
     assert runner(tmp_path, manifest).returncode == 0
     assert states(tmp_path) == dict.fromkeys(STEPS, "done")
 
@@ -161,6 +173,7 @@ def test_a_step_that_does_not_train_is_ended_at_the_first_ctrl_c(tmp_path: Path,
     assert process.returncode == 130
     assert is_gone(pid)
     assert states(tmp_path)["base"] == "interrupted"
+    assert_healthy(run.path)
     assert runner(tmp_path, manifest).returncode == 0
 
 
@@ -270,4 +283,5 @@ def test_a_run_that_was_moved_goes_on(tmp_path: Path, run: RunDir) -> None:
     run.path.rename(moved)
     ended = runner(tmp_path, "resume", moved)
     assert ended.returncode == 0
+    assert_healthy(moved)
     assert attempts(RunDir(moved)) == {**dict.fromkeys(STEPS, 1), "second": 2}

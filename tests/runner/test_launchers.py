@@ -12,6 +12,7 @@ import pytest
 
 from runner.process import start_ticks
 from runner.rundir import RunDir
+from tests.doctor import assert_healthy
 from tests.runner.programme import STEPS, runner, start_runner, states, wait_until, write_manifest
 
 LAUNCHERS = [
@@ -50,6 +51,7 @@ def test_the_rank_that_failed_first_is_named(
     ended = runner(tmp_path, manifest, *settings(launcher))
     assert ended.returncode == code
     assert f"first failed (attempt 1): rank 1 on {os.uname().nodename} {reason}" in ended.stdout
+    assert_healthy(tmp_path / "runs" / "small")
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -63,6 +65,7 @@ def test_nothing_outlives_a_killed_runner(tmp_path: Path, launcher: str) -> None
     process.kill()
     process.communicate()
     wait_until(lambda: all(start_ticks(pid) is None for pid in pids), seconds=5)
+    assert_healthy(tmp_path / "runs" / "small")
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -75,6 +78,7 @@ def test_ctrl_c_stops_all_ranks_cleanly(tmp_path: Path, launcher: str) -> None:
     output, _ = process.communicate(timeout=30)
     assert (process.returncode, home.latest.read_text()) == (130, "step7")
     assert "first: interrupted, stopped on request" in output
+    assert_healthy(tmp_path / "runs" / "small")
 
 
 def test_torchrun_meets_itself_over_two_hosts(tmp_path: Path) -> None:

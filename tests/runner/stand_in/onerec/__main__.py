@@ -1,8 +1,10 @@
 """A stand-in for the trainer: writes what a step would write, and fails where STAND_IN tells it to.
 
 STAND_IN is JSON: by stage (or kind) {"code", "signal", "rank", "attempts", "wait", "no_result", "delay"}.
+Its checkpoints and records are of the trainer's form, as far as `runner doctor` compares them.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -21,13 +23,46 @@ orders = json.loads(os.environ.get("STAND_IN", "{}")).get(config.get("stage", co
 def write(name, document):
     path = home / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    text = document if isinstance(document, str) else json.dumps(document)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "bytes": len(text)}
 
 
 def checkpoint(step):
-    write(f"step{step}/COMMIT.json", {})
+    """One pack of one sample with ten tokens a step; the record comes last."""
+    if step <= before["step"]:
+        return
+    mine = {
+        "attempt": str(attempt),
+        "world_size": int(os.environ.get("WORLD_SIZE", os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))),
+        "num_workers": 0,
+        "first_step": before["step"],
+        "last_step": step,
+        "first_pack": before["step"],
+        "end_pack": step,
+    }
+    state = {
+        "format": 2,
+        "step": step,
+        "data": {"epoch": 0, "next_pack": step},
+        "packs_per_step": 1,
+        "counts": {"rows": [10 * step, step]},
+        "stretches": [*before["stretches"], mine],
+    }
+    facts = {f"global_step{step}/trainer.json": write(f"step{step}/global_step{step}/trainer.json", state)}
+    record = {key: {name: fact[key] for name, fact in facts.items()} for key in ("sha256", "bytes")}
+    write(f"step{step}/COMMIT.json", {"step": step, **record})
     write("metrics.jsonl", json.dumps({"step": step, "loss": 1 / step, "tokens_per_second": 10.0}) + "\n")
     write("latest", f"step{step}")
+
+
+def newest():
+    """State of the newest checkpoint of an earlier attempt."""
+    states = [json.loads(path.read_text()) for path in home.glob("step*/global_step*/trainer.json")]
+    earlier = [state for state in states if state["stretches"][-1]["attempt"] != str(attempt)]
+    return max(earlier, key=lambda state: state["step"], default={"step": 0, "stretches": []})
 
 
 def fail_as_told():
@@ -55,6 +90,11 @@ def wait_as_told():
 print(f"{config['kind']} attempt {attempt} rank {rank}", flush=True)
 result = {"attempt": attempt, "report": [f"{config['kind']} was here"]}
 if config["kind"] == "train":
+    before = newest()
+    account = {"packs_per_epoch": [20], "packs_per_step": 1}
+    write(
+        "data.json", {**account, "sources": {"rows": {"tokens_per_epoch": [200], "samples_per_epoch": [20]}}}
+    )
     write("progress.json", {"done": 5, "total": 20, "unit": "steps", "loss": 0.5, "eta_seconds": 3.0})
     if rank == 0:
         checkpoint(5)
