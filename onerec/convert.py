@@ -1,30 +1,32 @@
-"""Write a checkpoint as a Hugging Face folder, tensor by tensor, and prove it before it gets its name.
+"""Write a checkpoint as a Hugging Face folder, some rows at a time, and prove it before it gets its name.
 
-Parameters that trained come from the checkpoint, frozen ones from the folder that the stage started from. The
-memory needed is that of the largest tensor and its cast.
+What the proof is, is told in `export/`; killed at any moment, there is the whole folder or none.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import Qwen3Config
 
 from onerec.checkpoint import commit
-from onerec.checkpoint.tensors import SafeReader, read
+from onerec.checkpoint.state import load_state
 from onerec.errors import ConfigError, OneRecError, StorageError
+from onerec.export.card import CARD_NAME, Provenance, card
+from onerec.export.locate import Located, Vouching, choose, locate, without_copied_head
+from onerec.export.logits import walk
+from onerec.export.prove import check_fits, prove
+from onerec.export.source import CheckpointWeights, open_source
 from onerec.folder import whole_folder
-from onerec.model.hf_folder import CONFIG_NAME, HEAD, INDEX_NAME, carried_files, read_json, write_json
-from onerec.model.itemic_rows import ROWS_SUFFIX
-from onerec.model.load import tensor_files
-from onerec.model.safetensors_writer import ShardWriter, tensor_digest
+from onerec.model.hf_folder import CONFIG_NAME, INDEX_NAME, VOCAB_NAME, carried_files, read_json, write_json
+from onerec.model.safetensors_writer import ShardWriter
 from onerec.progress import Progress, say, sync_directory
+from onerec.vocab import item_text
 
 if TYPE_CHECKING:
     from onerec.config import ConvertConfig
@@ -32,44 +34,30 @@ if TYPE_CHECKING:
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 CONVERTED = "converted"
 RECORD_NAME = "conversion.json"
-LOADABLE_BYTES = 4_000_000_000
-"""Up to this size a folder is also loaded whole with from_pretrained."""
 
 
 def convert(config: ConvertConfig) -> dict[str, object]:
-    """Convert one checkpoint of a training stage; returns where the folder is and how it was proved.
+    """Convert one checkpoint; returns where the folder is and how it was proved.
 
     A folder that is already there with the same number format is left as it is. Raises ConfigError for a step
-    that is not there (telling which are), StorageError for damage and full disks.
+    that is not there (telling which are) and for a checkpoint of another model, StorageError for damage and
+    full disks.
     """
-    checkpoint = choose_checkpoint(Path(config.stage_dir), config.step)
-    target = commit.data_dir(checkpoint) / folder_name(config.dtype)
+    located = _located(config)
+    target = _target(config, located)
     if (target / RECORD_NAME).exists() and read_json(target / RECORD_NAME)["dtype"] == config.dtype:
         say(f"{target} is there already")
         record = read_json(target / RECORD_NAME)
     else:
-        record = _write_folder(config, checkpoint, target)
+        record = _write_folder(config, located, target)
     if config.link is not None:
         point_link(Path(config.link), target)
-    return {"model_dir": str(target), **record, "report": [f"converted {checkpoint.name} to {target}"]}
+    return {"model_dir": str(target), **record, "report": [f"converted {located.folder.name} to {target}"]}
 
 
 def folder_name(dtype: str) -> str:
     """`converted` for bf16, which the next stage starts from; other formats get folders of their own."""
     return CONVERTED if dtype == "bf16" else f"{CONVERTED}-{dtype}"
-
-
-def choose_checkpoint(stage_dir: Path, step: int | None) -> Path:
-    """The checkpoint of a step, or the newest; raises ConfigError listing the steps there are."""
-    steps = commit.complete_steps(stage_dir)
-    if not steps or (step is not None and step not in steps):
-        there = ", ".join(map(str, steps)) or "none"
-        wanted = "complete checkpoint" if step is None else f"complete checkpoint of step {step}"
-        raise ConfigError(f"{stage_dir} has no {wanted}; steps there: {there}")
-    checkpoint = commit.step_dir(stage_dir, steps[-1] if step is None else step)
-    if (fault := commit.damage(checkpoint)) is not None:
-        raise StorageError(f"{fault}; convert another step")
-    return checkpoint
 
 
 def point_link(link: Path, target: Path) -> None:
@@ -82,138 +70,127 @@ def point_link(link: Path, target: Path) -> None:
     sync_directory(link.parent)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the tensors of a converted folder come from: F tensors of a folder, some replaced or overlaid."""
-
-    files: dict[str, Path]
-    """Frozen tensors by name, and the safetensors file of each."""
-    checkpoint_dir: Path
-    trained: dict[str, tuple[int, ...]]
-    """Shapes of the tensors in the checkpoint, by name."""
-
-    def names(self) -> list[str]:
-        """Names of the folder's tensors, in order."""
-        whole = {name for name in self.trained if not name.endswith(ROWS_SUFFIX)}
-        return sorted({*self.files, *whole})
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of one tensor."""
-        if name in self.trained:
-            return self.trained[name]
-        with safe_open(self.files[name], framework="pt") as file:
-            return tuple(file.get_slice(name).get_shape())
-
-    def load(self, name: str) -> torch.Tensor:
-        """One whole tensor in its stored number format."""
-        if name in self.trained:
-            return self._from_checkpoint(name)
-        with safe_open(self.files[name], framework="pt") as file:
-            tensor: torch.Tensor = file.get_tensor(name)
-        rows = name.removesuffix("weight") + ROWS_SUFFIX
-        if rows not in self.trained:
-            return tensor
-        new_RD = self._from_checkpoint(rows)
-        table_VD = tensor.to(torch.promote_types(tensor.dtype, new_RD.dtype))
-        table_VD[-len(new_RD) :] = new_RD
-        return table_VD
-
-    def _from_checkpoint(self, name: str) -> torch.Tensor:
-        stored = SafeReader(self.checkpoint_dir).read_metadata().state_dict_metadata[name]
-        tensor = torch.empty(stored.size, dtype=stored.properties.dtype)
-        read({name: tensor}, self.checkpoint_dir, whose=str(self.checkpoint_dir), alone=True)
-        return tensor
+def _located(config: ConvertConfig) -> Located:
+    if config.checkpoint_dir is not None:
+        return locate(Path(config.checkpoint_dir), config.step)
+    assert config.stage_dir is not None, "the configuration wants either"
+    return choose(Path(config.stage_dir), config.step)
 
 
-def open_source(checkpoint: Path, model_dir: Path) -> Source:
-    """What a checkpoint and the folder that its stage started from hold together."""
-    folder = commit.data_dir(checkpoint) / "model"
-    metadata = SafeReader(folder).read_metadata().state_dict_metadata
-    files = tensor_files(model_dir)
-    if read_json(model_dir / CONFIG_NAME).get("tie_word_embeddings"):
-        files.pop(HEAD, None)
-    return Source(files, folder, {name: tuple(entry.size) for name, entry in metadata.items()})
+def _target(config: ConvertConfig, located: Located) -> Path:
+    if config.target_dir is None:
+        return commit.data_dir(located.folder) / folder_name(config.dtype)
+    target = Path(config.target_dir)
+    if target.exists() and not (target / RECORD_NAME).exists():
+        raise ConfigError(f"{target} is there and no converted folder; name a new one with --output")
+    return target
 
 
-def _write_folder(config: ConvertConfig, checkpoint: Path, target: Path) -> dict[str, Any]:
+def _write_folder(config: ConvertConfig, located: Located, target: Path) -> dict[str, Any]:
+    model_dir = Path(config.model_dir)
     try:
-        with whole_folder(target) as folder:
-            source = open_source(checkpoint, Path(config.model_dir))
-            digests = _write_tensors(config, source, folder)
-            _carry(Path(config.model_dir), folder, dtype=DTYPES[config.dtype])
-            prove(folder, digests=digests)
-            record = {
-                "step": int(checkpoint.name.removeprefix("step")),
-                "dtype": config.dtype,
-                "tensors": len(digests),
-                "checkpoint": checkpoint.name,
-                "stage": Path(config.stage_dir).name,
-                "started_from": config.model_dir,
-            }
+        with whole_folder(target) as folder:  # its temporary name keeps the checkpoint from being pruned
+            if not located.tensors_dir.is_dir():
+                raise ConfigError(f"{located.folder} was removed in the meantime; convert another step")
+            vouching = Vouching(located)
+            weights = _open_weights(located, model_dir, dtype=DTYPES[config.dtype])
+            digests, logits = _write_tensors(config, weights, folder)
+            vouching.finish()
+            _carry(model_dir, folder, dtype=DTYPES[config.dtype])
+            proofs = prove(folder, digests=digests, logits=logits)
+            origin = _provenance(config, located, proofs)
+            (folder / CARD_NAME).write_text(card(origin, itemic_example=_an_item(folder)), encoding="utf-8")
+            record = _record(config, located, origin, tensors=len(digests))
             write_json(folder / RECORD_NAME, record)
     except OSError as fault:
         raise StorageError(f"{target}: {fault}; free space or mend the disk, then convert again") from fault
     return record
 
 
-def _write_tensors(config: ConvertConfig, source: Source, folder: Path) -> dict[str, str]:
-    """Stream every tensor into shards; returns the digest of each one's bytes."""
-    dtype = DTYPES[config.dtype]
-    names = source.names()
+def _open_weights(located: Located, model_dir: Path, *, dtype: torch.dtype) -> CheckpointWeights:
+    """The weights to write, which fit the configuration that the training started with."""
+    stored = located.open()
+    config = Qwen3Config.from_pretrained(model_dir, local_files_only=True)
+    if not located.is_ours:
+        without_copied_head(stored, is_tied=bool(config.tie_word_embeddings))
+    weights = open_source(stored, model_dir, dtype=dtype)
+    check_fits(weights, config, whose=str(located.tensors_dir))
+    return weights
+
+
+def _write_tensors(
+    config: ConvertConfig, weights: CheckpointWeights, folder: Path
+) -> tuple[dict[str, str], torch.Tensor]:
+    """Stream every tensor into shards; the sha256 of each one's bytes, and the logits of the prompt."""
+    names = weights.names()
     progress = Progress(Path(config.output_dir), total=len(names), unit="tensors")
-    writer = ShardWriter(folder, dtype=dtype, max_shard_bytes=int(config.max_shard_gigabytes * 1e9))
-    digests = {}
-    writer.plan({name: source.shape(name) for name in names})
-    for done, name in enumerate(names, start=1):
-        tensor = source.load(name).to(dtype)
-        digests[name] = tensor_digest(tensor)
-        writer.write(name, tensor)
-        progress.update(done)
-    writer.close()
-    return digests
+    limit = int(config.max_shard_gigabytes * 1e9)
+    digests: dict[str, str] = {}
+    model_config = Qwen3Config.from_pretrained(config.model_dir, local_files_only=True)
+    with ShardWriter(folder, dtype=weights.dtype, max_shard_bytes=limit) as writer:
+        writer.plan({name: weights.shape(name) for name in names})
+
+        def write(name: str, pieces: Iterator[torch.Tensor]) -> None:
+            digests[name] = writer.write(name, pieces)
+            progress.update(len(digests))
+
+        logits = walk(weights, config=model_config, visit=write)
+    if set(digests) != set(names):
+        odd = sorted(set(digests) ^ set(names))
+        raise OneRecError(f"{folder}: {odd[0]} was not written; the model has a part that this does not know")
+    return digests, logits
 
 
 def _carry(model_dir: Path, folder: Path, *, dtype: torch.dtype) -> None:
-    """Config, tokenizer, template and the rest of the folder that the stage started from."""
+    """Config, tokenizer, template, generation config and what else is in the folder that began the stage."""
     for path in carried_files(model_dir)[0]:
-        if path.name not in {INDEX_NAME, CONFIG_NAME, RECORD_NAME}:
+        if path.name not in {INDEX_NAME, CONFIG_NAME, RECORD_NAME, CARD_NAME}:
             shutil.copyfile(path, folder / path.name)
     config = read_json(model_dir / CONFIG_NAME)
     config.pop("torch_dtype", None)
     write_json(folder / CONFIG_NAME, {**config, "dtype": str(dtype).removeprefix("torch.")})
 
 
-def prove(folder: Path, *, digests: dict[str, str]) -> None:
-    """Check a written folder: names and shapes as transformers expects, every tensor's bytes, loading.
-
-    Raises StorageError or OneRecError naming the tensor that is wrong.
-    """
-    with torch.device("meta"):
-        expected = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
-    shapes = {name: tuple(parameter.shape) for name, parameter in expected.named_parameters()}
-    files = tensor_files(folder)
-    if set(files) != set(shapes):
-        odd = sorted(set(files) ^ set(shapes))
-        raise OneRecError(f"{folder}: transformers expects other tensors than were written, first {odd[0]}")
-    total_bytes = 0
-    for name, path in files.items():
-        with safe_open(path, framework="pt") as file:
-            tensor = file.get_tensor(name)
-        if tuple(tensor.shape) != shapes[name]:
-            raise OneRecError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, transformers expects {shapes[name]}"
-            )
-        if tensor_digest(tensor) != digests[name]:
-            raise StorageError(
-                f"{path}: {name} reads back differently than it was written; the disk is failing"
-            )
-        total_bytes += tensor.nbytes
-    if total_bytes <= LOADABLE_BYTES:
-        _load_whole(folder)
+def _an_item(folder: Path) -> str | None:
+    """An item as the model spells it; None without itemic tokens."""
+    path = folder / VOCAB_NAME
+    return item_text((0,) * int(read_json(path)["itemic_layer_n"])) if path.exists() else None
 
 
-def _load_whole(folder: Path) -> None:
-    _, told = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    wrong = {kind: sorted(map(str, names)) for kind, names in told.items() if names}
-    if wrong:
-        raise OneRecError(f"{folder} does not load cleanly with from_pretrained: {wrong}")
+def _provenance(config: ConvertConfig, located: Located, proofs: dict[str, str]) -> Provenance:
+    """Where the model comes from, as far as the checkpoint tells."""
+    manifest = None if config.manifest is None else Path(config.manifest)
+    if not located.is_ours:
+        stage = f"{located.folder.name} of OpenOneRec's trainer"
+        return Provenance(
+            stage, located.step, config.dtype, config.base_model, manifest=manifest, proofs=proofs
+        )
+    state = load_state(located.folder)
+    counts = list(state.counts.values())
+    return Provenance(
+        stage=str(state.run.get("stage", located.folder.parent.name)),
+        step=located.step,
+        dtype=config.dtype,
+        base_model=config.base_model,
+        tokens=sum(pair[0] for pair in counts),
+        samples=sum(pair[1] for pair in counts),
+        data_fingerprint=state.data.get("fingerprint"),
+        manifest=manifest,
+        proofs=proofs,
+    )
+
+
+def _record(config: ConvertConfig, located: Located, origin: Provenance, *, tensors: int) -> dict[str, Any]:
+    return {
+        "step": origin.step,
+        "dtype": config.dtype,
+        "tensors": tensors,
+        "checkpoint": located.folder.name,
+        "stage": origin.stage,
+        "started_from": config.model_dir,
+        "base_model": origin.base_model,
+        "tokens": origin.tokens,
+        "samples": origin.samples,
+        "data_fingerprint": origin.data_fingerprint,
+        "proved": dict(origin.proofs),
+    }

@@ -75,10 +75,31 @@ def _status(parser: ArgumentParser) -> None:
 def _convert(parser: ArgumentParser) -> None:
     _run_dir(parser)
     _stage(parser)
-    parser.add_argument("--step", type=int, required=True, help="optimizer step of the checkpoint")
+    parser.add_argument("--step", type=int, help="optimizer step of the checkpoint")
     parser.add_argument(
         "--dtype", choices=("bf16", "fp16", "fp32"), default="bf16", help="number format of the weights"
     )
+    parser.add_argument(
+        "--max-shard-gigabytes",
+        metavar="GB",
+        type=_gigabytes,
+        default=5.0,
+        help="largest safetensors file; default: 5",
+    )
+    outside = parser.add_argument_group(
+        "a checkpoint outside of a run, also one that OpenOneRec's trainer wrote"
+    )
+    outside.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        type=Path,
+        help="its folder, or the folder of all steps and --step",
+    )
+    outside.add_argument(
+        "--model-dir", metavar="DIR", type=Path, help="Hugging Face folder with its config and tokenizer"
+    )
+    outside.add_argument("--output", metavar="DIR", type=_local, help="the folder to write")
 
 
 def _test_model(parser: ArgumentParser) -> None:
@@ -150,6 +171,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def _gigabytes(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not size > 0:
+        raise ArgumentTypeError(f"{text!r} is no number above 0")
+    return size
 
 
 def _local(text: str) -> Path:

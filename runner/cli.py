@@ -131,12 +131,15 @@ def status_verb(arguments: Namespace) -> int:
 
 def convert_verb(arguments: Namespace) -> int:
     """Write one checkpoint as a Hugging Face folder."""
-    from runner.on_demand import convert
+    from runner.on_demand import Export, convert, convert_outside
 
-    run = find_run(arguments.run)
-    code, folder = convert(
-        run, step=arguments.step, stage=arguments.stage, dtype=arguments.dtype, env=os.environ
-    )
+    export = Export(arguments.dtype, arguments.max_shard_gigabytes)
+    outside = (arguments.source, arguments.model_dir, arguments.output)
+    if any(path is not None for path in outside):
+        code, folder = convert_outside(*outside, step=arguments.step, export=export, env=os.environ)
+    else:
+        run = find_run(arguments.run)
+        code, folder = convert(run, step=arguments.step, stage=arguments.stage, export=export, env=os.environ)
     if code == 0:
         _say(f"converted: {folder}")
     return code

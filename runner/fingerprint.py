@@ -22,6 +22,7 @@ Ingredients = dict[str, object]
 PLACES = frozenset(
     {
         "base_model_dir",
+        "checkpoint_dir",
         "corpus_dirs",
         "heldout_dir",
         "link",
@@ -36,6 +37,7 @@ PLACES = frozenset(
         "stage_dir",
         "stop_file",
         "store_dir",
+        "target_dir",
         "tensorboard_dir",
         "test_cases",
         "tokenizer_dir",

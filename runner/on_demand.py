@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,21 +30,60 @@ if TYPE_CHECKING:
 Dtype = Literal["bf16", "fp16", "fp32"]
 
 
+@dataclass(frozen=True)
+class Export:
+    """How weights are written."""
+
+    dtype: Dtype
+    max_shard_gigabytes: float
+    """Size in 10**9 bytes above which a new file is begun."""
+
+
 def convert(
-    run: RunDir, *, step: int, stage: str | None, dtype: Dtype, env: Mapping[str, str]
+    run: RunDir, *, step: int | None, stage: str | None, export: Export, env: Mapping[str, str]
 ) -> tuple[int, Path]:
     """Convert the checkpoint of one step; returns the exit code and the converted folder.
 
     Without `stage` it is the only one that has that step. Raises ConfigError listing the steps there are.
     """
     planned = _conversions(run)
-    name = _stage_with(step, run=run, stages=list(planned), stage=stage)
+    step, name = _stage_with(step, run=run, stages=list(planned), stage=stage)
     home, template = run.stage(name), planned[name].config
     assert isinstance(template, ConvertConfig)
     records = home.conversion(step)
-    changed = {"step": step, "dtype": dtype, "link": None, "output_dir": str(records.path)}
+    changed = {"step": step, "link": None, "output_dir": str(records.path), **vars(export)}
     code = run_program(template.model_copy(update=changed), records, env=env)
-    return code, home.converted_checkpoint(step, dtype)
+    return code, home.converted_checkpoint(step, export.dtype)
+
+
+def convert_outside(
+    source: Path | None,
+    model_dir: Path | None,
+    output: Path | None,
+    *,
+    step: int | None,
+    export: Export,
+    env: Mapping[str, str],
+) -> tuple[int, Path]:
+    """Convert a checkpoint that belongs to no run; returns the exit code and the converted folder.
+
+    Raises ConfigError for a call that lacks one of the three places, or names one that is not there.
+    """
+    if source is None or model_dir is None or output is None:
+        raise ConfigError("a checkpoint outside of a run needs all of --from, --model-dir and --output")
+    if not (model_dir / "config.json").is_file():
+        raise ConfigError(f"{model_dir} has no config.json; name the Hugging Face folder of the model")
+    with tempfile.TemporaryDirectory(prefix="runner-convert-") as folder:
+        config = ConvertConfig(
+            output_dir=folder,
+            checkpoint_dir=str(source.absolute()),
+            target_dir=str(output.absolute()),
+            step=step,
+            model_dir=str(model_dir.absolute()),
+            base_model=model_dir.absolute().name,
+            **vars(export),
+        )
+        return run_program(config, StepDir(Path(folder)), env=env), output
 
 
 def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, object]]:
@@ -85,17 +125,23 @@ def _conversions(run: RunDir) -> dict[str, Step]:
     return {step.stage: step for step in steps if step.kind == "convert"}
 
 
-def _stage_with(step: int, *, run: RunDir, stages: list[str], stage: str | None) -> str:
+def _stage_with(step: int | None, *, run: RunDir, stages: list[str], stage: str | None) -> tuple[int, str]:
     if stage is not None and stage not in stages:
         raise ConfigError(f"no training stage {stage!r}; the training stages are {', '.join(stages)}")
     found = {name: run.stage(name).checkpoints() for name in ([stage] if stage else stages)}
+    if step is None:
+        raise ConfigError(f"name a step with --step; complete checkpoints of {run.path} are {_listed(found)}")
     having = [name for name, steps in found.items() if step in steps]
     if len(having) == 1:
-        return having[0]
+        return step, having[0]
     if having:
         raise ConfigError(f"step {step} is in {' and in '.join(having)}; choose one with --stage")
-    there = "; ".join(f"{name}: {', '.join(map(str, steps)) or 'none'}" for name, steps in found.items())
-    raise ConfigError(f"no checkpoint of step {step} in {run.path}; complete checkpoints are {there}")
+    told = f"no checkpoint of step {step} in {run.path}; complete checkpoints are {_listed(found)}"
+    raise ConfigError(told)
+
+
+def _listed(found: Mapping[str, Sequence[int]]) -> str:
+    return "; ".join(f"{name}: {', '.join(map(str, steps)) or 'none'}" for name, steps in found.items())
 
 
 def run_program(

@@ -6,6 +6,7 @@ Pure: no disk is touched, and the same manifest in the same place always gives t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from onerec.config import (
@@ -252,6 +253,8 @@ class _Planner:
             stage_dir=str(home.path),
             link=str(home.converted),
             model_dir=model.model_dir,
+            base_model=_name_of(self.manifest.model.base_model_dir),
+            manifest=str(self.run.manifest),
         )
         reads = (Read("stage_dir", str(home.path), stage), Read("model_dir", model.model_dir, model.step))
         self._add(
@@ -337,6 +340,10 @@ class _Planner:
 def _section(kind: type[SectionT], stage: Section) -> SectionT:
     """The part of a stage's flat keys that one section declares."""
     return kind.model_validate({key: getattr(stage, key) for key in kind.model_fields})
+
+
+def _name_of(path: str | None) -> str | None:
+    return None if path is None else PurePath(path).name
 
 
 def _outside(role: str, path: str | None) -> tuple[Read, ...]:

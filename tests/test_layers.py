@@ -18,7 +18,9 @@ RUNNER_MAY_USE = {
 ABOVE_DATA_AND_MODEL = {
     "onerec.train",
     "onerec.convert",
+    "onerec.export",
     "onerec.test_model",
+    "onerec.model_test",
     "onerec.evaluate",
     "onerec.expanded_tokenizer",
     "onerec.inspect_data",

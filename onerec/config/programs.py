@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
 
 from onerec.config.data import BuildData, DataOrder, Dataset
 from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
@@ -150,18 +158,36 @@ class ConvertConfig(Section):
     kind: Literal["convert"] = "convert"
     output_dir: str
     """Folder of this step's own records, such as result.json."""
-    stage_dir: str
-    """Training stage whose checkpoint is converted."""
+    stage_dir: str | None = None
+    """Training stage whose checkpoint is converted; or:"""
+    checkpoint_dir: str | None = None
+    """A checkpoint outside of a run, also of OpenOneRec's trainer: a step folder, or a folder of steps."""
+    target_dir: str | None = None
+    """The folder to write; default: one in the checkpoint."""
     step: NonNegativeInt | None = None
-    """Which checkpoint; default: the newest complete one."""
+    """Which checkpoint; default: the newest complete one of a stage."""
     link: str | None = None
     """Symbolic link that is pointed at the converted folder."""
     model_dir: str
     """Hugging Face folder that the stage started from: its config and tokenizer go along."""
+    base_model: Annotated[str | None, Cosmetic] = None
+    """Name of the model that the programme started from, for the model card."""
+    manifest: Annotated[str | None, Cosmetic] = None
+    """The run's manifest, whose digest the model card tells."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Number format of the exported weights."""
     max_shard_gigabytes: PositiveFloat = 5.0
     """Size in 10**9 bytes above which a new safetensors file is begun."""
+
+    @model_validator(mode="after")
+    def _names_one_checkpoint(self) -> ConvertConfig:
+        if (self.stage_dir is None) == (self.checkpoint_dir is None):
+            raise ValueError("give either stage_dir or checkpoint_dir")
+        if self.checkpoint_dir is not None and self.target_dir is None:
+            raise ValueError(
+                "checkpoint_dir needs target_dir: nothing is written into other people's folders"
+            )
+        return self
 
 
 class TestModelConfig(Section):

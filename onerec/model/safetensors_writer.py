@@ -18,8 +18,10 @@ import torch
 from onerec.model.hf_folder import INDEX_NAME, SINGLE_NAME, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from typing_extensions import Self
 
 _SPELLINGS = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
 
@@ -52,7 +54,7 @@ def split(shapes: Mapping[str, tuple[int, ...]], *, item_bytes: int, max_shard_b
 
 
 class ShardWriter:
-    """Writes planned tensors of one number format in order, and the index of several files."""
+    """Writes planned tensors of one number format in order; what is written is whole once it is left."""
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, max_shard_bytes: int) -> None:
         self._folder, self._dtype, self._max_shard_bytes = folder, dtype, max_shard_bytes
@@ -61,22 +63,38 @@ class ShardWriter:
         self._file_of: dict[str, Shard] = {}
         self._open_shard: Shard | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        elif self._file is not None:
+            self._file.close()
+
     def plan(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Fix names, shapes and order of everything that will be written."""
         self._shards = split(shapes, item_bytes=self._dtype.itemsize, max_shard_bytes=self._max_shard_bytes)
         self._file_of = {name: shard for shard in self._shards for name in shard.shapes}
 
-    def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Append the next planned tensor."""
+    def write(self, name: str, pieces: Iterable[torch.Tensor]) -> str:
+        """Append the next planned tensor, its elements in order in pieces; the sha256 of its bytes."""
         shard = self._file_of[name]
         if shard is not self._open_shard:
             self._begin(shard)
         assert self._file is not None
-        assert tuple(tensor.shape) == shard.shapes[name], f"{name} was planned with another shape"
-        self._file.write(_bytes_of(tensor))
+        digest, elements = hashlib.sha256(), 0
+        for piece in pieces:
+            assert piece.dtype == self._dtype, f"{name} was planned in another number format"
+            data = bytes_of(piece)
+            digest.update(data)
+            self._file.write(data)
+            elements += piece.numel()
+        assert elements == math.prod(shard.shapes[name]), f"{name} was planned with another shape"
+        return digest.hexdigest()
 
-    def close(self) -> None:
-        """Finish the last file and write the index."""
+    def _finish(self) -> None:
+        """Close the last file and write the index of several."""
         if self._file is not None:
             self._file.close()
         if len(self._shards) > 1:
@@ -97,11 +115,6 @@ class ShardWriter:
         self._open_shard = shard
 
 
-def tensor_digest(tensor: torch.Tensor) -> str:
-    """sha256 of a tensor's bytes."""
-    return hashlib.sha256(_bytes_of(tensor)).hexdigest()
-
-
 def _header(shard: Shard, *, dtype: torch.dtype) -> bytes:
     document: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
@@ -114,5 +127,6 @@ def _header(shard: Shard, *, dtype: torch.dtype) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a tensor's elements, in order."""
     return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())

@@ -1,21 +1,30 @@
-"""Conversion: exact casts, shards, a proof that fails when it should, and nothing half done."""
+"""Conversion: exact casts, shards, a card, and nothing half done."""
 
 import json
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.retention import Retention, prune
 from onerec.checkpoint.tensors import read
 from onerec.config import ConvertConfig
-from onerec.convert import choose_checkpoint, convert, open_source, prove
-from onerec.errors import ConfigError, OneRecError, StorageError
-from onerec.model.safetensors_writer import ShardWriter, split, tensor_digest
+from onerec.convert import convert
+from onerec.errors import ConfigError, StorageError
+from onerec.export import locate
+from onerec.export.source import open_source
 from tests import tiny
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +37,13 @@ def stage(tiny_programme, tmp_path_factory):
     return Path(config["output_dir"])
 
 
+@pytest.fixture
+def copy(stage, tmp_path):
+    """A copy of it, without what was converted."""
+    shutil.copytree(stage, tmp_path / "stage", ignore=shutil.ignore_patterns("converted*"))
+    return tmp_path / "stage"
+
+
 def conversion(stage, programme, tmp_path, **changes):
     return ConvertConfig(
         output_dir=str(tmp_path / "records"),
@@ -37,27 +53,69 @@ def conversion(stage, programme, tmp_path, **changes):
     )
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_every_tensor_is_the_cast_of_its_source_and_the_folder_loads(stage, tiny_programme, tmp_path, dtype):
     told = convert(conversion(stage, tiny_programme, tmp_path, dtype=dtype, link=str(tmp_path / "model")))
-    target = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
-    source = open_source(commit.step_dir(stage, 3), tiny_programme / "expanded" / "model")
+    target = DTYPES[dtype]
     written = load_file(Path(told["model_dir"]) / "model.safetensors")
     before = load_file(tiny_programme / "expanded" / "model" / "model.safetensors")
-    assert set(written) == set(source.names()) == set(before)
-    trained = {name: torch.empty(shape) for name, shape in source.trained.items()}
-    dcp_folder = commit.step_dir(stage, 3) / "global_step3" / "model"
-    read(trained, dcp_folder, whose="the checkpoint", alone=True)
-    assert set(trained) == set(written)
+    stored = locate.choose(stage, 3).open()
+    trained = {name: torch.empty(stored.shape(name)) for name in stored.names()}
+    read(trained, commit.step_dir(stage, 3) / "global_step3" / "model", whose="it", alone=True)
+    assert set(trained) == set(written) == set(before)
     for name, tensor in trained.items():
         assert torch.equal(written[name], tensor.to(target)), name
         assert not torch.equal(tensor, before[name]), name
-    for name, tensor in written.items():
-        assert torch.equal(tensor, source.load(name).to(target)), name
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.dtype == target
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+    carried = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert carried <= {path.name for path in (tmp_path / "model").iterdir()}
+
+
+def test_frozen_rows_come_from_the_folder_that_the_stage_started_from(tiny_untied, tmp_path):
+    config = tiny.train_config(
+        tiny_untied, tmp_path / "one", duration={"max_steps": 2}, trainable={"freeze_llm": True}
+    )
+    tiny.run(config)
+    written = load_file(tiny.export(config, tiny_untied) / "model.safetensors")
+    before = load_file(tiny_untied / "expanded" / "model" / "model.safetensors")
+    stored = locate.choose(tmp_path / "one", None).open()
+    assert {name.rpartition(".")[2] for name in stored.names()} == {"itemic_rows"}
+    for name, tensor in before.items():
+        new = (
+            stored.shape(name.replace("weight", "itemic_rows"))[0]
+            if name.endswith(("tokens.weight", "head.weight"))
+            else 0
+        )
+        kept = len(tensor) - new
+        assert torch.equal(written[name][:kept], tensor[:kept].float()), name
+        assert not new or not torch.equal(written[name][kept:], tensor[kept:].float()), name
+
+
+def test_the_card_tells_where_the_model_comes_from(copy, tiny_programme, tmp_path):
+    manifest = tmp_path / "manifest.toml"
+    manifest.write_text('name = "a"\n')
+    config = conversion(copy, tiny_programme, tmp_path, base_model="Qwen3-0.6B", manifest=str(manifest))
+    folder = Path(convert(config)["model_dir"])
+    told = (folder / "README.md").read_text()
+    rows = tiny.metrics({"output_dir": str(copy)})
+    record = json.loads((folder / "conversion.json").read_text())
+    for text in (
+        "base_model: Qwen3-0.6B",
+        "| base model | Qwen3-0.6B |",
+        "| optimizer step | 3 |",
+        f"| tokens read | {sum(row['tokens'] for row in rows):,} |",
+        f"| samples read | {sum(row['samples'] for row in rows):,} |",
+        f"| data fingerprint | {record['data_fingerprint']} |",
+        "manifest.toml, sha256 ",
+        "bit-identical",
+        "<|sid_begin|><s_a_0><s_b_0><s_c_0><|sid_end|>",
+    ):
+        assert text in told
+    assert str(tmp_path) not in told
+    assert set(record["proved"]) == {"tensors", "logits", "loading"}
 
 
 def test_a_second_conversion_does_nothing(stage, tiny_programme, tmp_path):
@@ -68,66 +126,116 @@ def test_a_second_conversion_does_nothing(stage, tiny_programme, tmp_path):
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_shards_of_a_bounded_size_have_an_index_and_load(stage, tiny_programme, tmp_path):
-    copy = tmp_path / "stage"
-    shutil.copytree(stage, copy, ignore=shutil.ignore_patterns("converted*"))
+def test_shards_of_a_bounded_size_have_an_index_and_load(copy, tiny_programme, tmp_path):
     folder = convert(conversion(copy, tiny_programme, tmp_path, max_shard_gigabytes=4e-5))["model_dir"]
     index = json.loads((Path(folder) / "model.safetensors.index.json").read_text())
     assert len(set(index["weight_map"].values())) > 1
     assert AutoModelForCausalLM.from_pretrained(folder).config.vocab_size == 352
 
 
-def test_a_step_that_is_not_there_lists_those_that_are(stage):
+def test_a_step_that_is_not_there_lists_those_that_are(stage, tiny_programme, tmp_path):
     with pytest.raises(ConfigError, match="no complete checkpoint of step 4000; steps there: 3"):
-        choose_checkpoint(stage, 4000)
+        convert(conversion(stage, tiny_programme, tmp_path, step=4000))
 
 
-def test_a_damaged_checkpoint_is_not_converted(stage, tmp_path):
-    copy = tmp_path / "stage"
-    shutil.copytree(stage, copy)
-    shard = next((copy / "step3").rglob("*.distcp"))
-    shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(StorageError, match="differs from its digest"):
-        choose_checkpoint(copy, None)
-
-
-def test_the_proof_finds_a_changed_tensor_and_a_missing_one(stage, tiny_programme, tmp_path):
-    folder = Path(convert(conversion(stage, tiny_programme, tmp_path, dtype="fp32"))["model_dir"])
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
-    tensors = load_file(path)
-    digests = {name: tensor_digest(tensor) for name, tensor in tensors.items()}
-    try:
-        save_file(
-            {**tensors, "model.norm.weight": tensors["model.norm.weight"] + 1},
-            path,
-            metadata={"format": "pt"},
+@pytest.mark.parametrize("harm", ["cut", "flip", "missing", "swapped"])
+def test_a_damaged_checkpoint_is_named_and_not_converted(copy, tiny_programme, tmp_path, harm):
+    shard = next((copy / "step3" / "global_step3" / "model").glob("*.distcp"))
+    data = shard.read_bytes()
+    if harm == "missing":
+        shard.unlink()
+    elif harm == "swapped":
+        shutil.copyfile(next((copy / "step3" / "global_step3" / "optimizer").glob("*.distcp")), shard)
+    else:
+        middle = len(data) // 2
+        shard.write_bytes(
+            data[:-1] if harm == "cut" else data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         )
-        with pytest.raises(StorageError, match=r"model\.norm\.weight reads back differently"):
-            prove(folder, digests=digests)
-        tensors.pop("model.norm.weight")
-        save_file(tensors, path, metadata={"format": "pt"})
-        with pytest.raises(OneRecError, match=r"first model\.norm\.weight"):
-            prove(folder, digests=digests)
-    finally:
-        path.write_bytes(whole)
+    with pytest.raises(StorageError, match=str(shard)):
+        convert(conversion(copy, tiny_programme, tmp_path))
+    assert not list((copy / "step3" / "global_step3").glob("*converted*"))
 
 
-def test_tensors_are_divided_in_order_and_a_large_one_stands_alone():
-    shapes = {"a": (2,), "b": (3,), "c": (100,), "d": (1,)}
-    shards = split(shapes, item_bytes=4, max_shard_bytes=20)
-    assert [list(shard.shapes) for shard in shards] == [["a", "b"], ["c"], ["d"]]
-    assert shards[1].name == "model-00002-of-00003.safetensors"
+def test_a_folder_of_another_vocabulary_is_told(stage, tiny_programme, tmp_path):
+    other = tmp_path / "model"
+    shutil.copytree(tiny_programme / "expanded" / "model", other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "vocab_size": 368}))
+    with pytest.raises(
+        ConfigError,
+        match=r"embed_tokens\.weight has shape \(352, 32\).*\(368, 32\).*another model or vocabulary",
+    ):
+        convert(
+            conversion(stage, tiny_programme, tmp_path, dtype="fp16", step=3).model_copy(
+                update={
+                    "model_dir": str(other),
+                    "output_dir": str(tmp_path),
+                    "stage_dir": str(
+                        shutil.copytree(stage, tmp_path / "s", ignore=shutil.ignore_patterns("converted*"))
+                    ),
+                }
+            )
+        )
 
 
-def test_what_the_writer_streams_is_what_safetensors_reads(tmp_path):
-    tensors = {"x": torch.arange(6.0).view(2, 3), "empty": torch.zeros(0, 4), "y": torch.tensor(3.5)}
-    writer = ShardWriter(tmp_path, dtype=torch.float32, max_shard_bytes=1 << 20)
-    writer.plan({name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    for name, tensor in tensors.items():
-        writer.write(name, tensor)
-    writer.close()
-    read = load_file(tmp_path / "model.safetensors")
-    assert {name: tensor.tolist() for name, tensor in read.items()} == {
-        name: tensor.tolist() for name, tensor in tensors.items()
-    }
+def test_a_checkpoint_that_is_being_converted_is_not_pruned(copy, tiny_programme, tmp_path, monkeypatch):
+    pruned = []
+
+    def while_writing(*arguments, **options):
+        shutil.copytree(copy / "step3", copy / "step4", ignore=shutil.ignore_patterns("*converted*"))
+        pruned.extend(prune(copy, Retention(1)))
+        return open_source(*arguments, **options)
+
+    monkeypatch.setattr("onerec.convert.open_source", while_writing)
+    convert(conversion(copy, tiny_programme, tmp_path, step=3))
+    assert pruned == []
+    assert (copy / "step3" / "global_step3" / "converted" / "conversion.json").exists()
+
+
+def test_a_checkpoint_that_was_pruned_before_its_conversion_began_is_told(
+    copy, tiny_programme, tmp_path, monkeypatch
+):
+    def choose(*arguments):
+        located = locate.choose(*arguments)
+        shutil.rmtree(copy / "step3")
+        return located
+
+    monkeypatch.setattr("onerec.convert.choose", choose)
+    with pytest.raises(ConfigError, match="removed in the meantime; convert another step"):
+        convert(conversion(copy, tiny_programme, tmp_path))
+    assert not (copy / "step3" / "global_step3" / "converted").exists()
+
+
+def test_killed_at_any_moment_there_is_a_whole_folder_or_none(copy, tiny_programme, tmp_path):
+    config = conversion(copy, tiny_programme, tmp_path, dtype="fp32")
+    whole = Path(
+        convert(
+            conversion(shutil.copytree(copy, tmp_path / "whole"), tiny_programme, tmp_path, dtype="fp32")
+        )["model_dir"]
+    )
+    program = (
+        "import sys, onerec.convert\n"
+        "from onerec.config import ConvertConfig\n"
+        "print('ready', flush=True)\n"
+        "onerec.convert.convert(ConvertConfig.model_validate_json(sys.argv[1]))\n"
+    )
+    pick, target = random.Random(3), copy / "step3" / "global_step3" / "converted-fp32"
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, config.model_dump_json()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=tiny.environment(),
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(pick.uniform(0.0, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if target.exists():
+            assert (target / "conversion.json").exists()
+            shutil.rmtree(target)
+    convert(config)
+    assert (target / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert sorted(path.name for path in target.parent.glob("*converted*")) == ["converted-fp32"]
+    assert not list(target.parent.glob(".*"))

@@ -55,7 +55,6 @@ def test_settings_and_stages_to_run_again_may_be_repeated() -> None:
     ("given", "message"),
     [
         (["run"], "the following arguments are required: MANIFEST"),
-        (["convert"], "the following arguments are required: --step"),
         (["convert", "--step", "many"], "argument --step: invalid int value: 'many'"),
         (["convert", "--step", "5", "--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
         (["status", "--wat"], "unrecognized arguments: --wat"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onerec.errors import ConfigError
-from runner.on_demand import convert, examine
+from runner.on_demand import Export, convert, examine
 from runner.rundir import RunDir
 from tests.runner.programme import PYTHONPATH, runner, write_manifest
 
@@ -40,7 +40,7 @@ def env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
 
 def test_the_stage_that_has_the_step_is_found(run: RunDir, env: dict[str, str]) -> None:
     before = run.stage("second").converted.resolve()
-    code, folder = convert(run, step=7, stage=None, dtype="fp32", env=env)
+    code, folder = convert(run, step=7, stage=None, export=Export("fp32", 5.0), env=env)
     home = run.stage("second")
     assert (code, folder) == (0, home.path / "step7" / "global_step7" / "converted-fp32")
     assert folder.is_dir()
@@ -63,7 +63,7 @@ def test_a_step_that_is_not_there_or_not_clear_is_told(
     run: RunDir, env: dict[str, str], step: int, stage: str | None, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        convert(run, step=step, stage=stage, dtype="bf16", env=env)
+        convert(run, step=step, stage=stage, export=Export("bf16", 5.0), env=env)
 
 
 def test_a_model_is_examined_and_its_folder_stays_as_it_is(tmp_path: Path, env: dict[str, str]) -> None:

@@ -1,0 +1,105 @@
+"""Logits of a Qwen3 on a fixed prompt, layer by layer, in the memory of one layer and some table rows.
+
+With transformers' own modules, in fp32 whatever the weights' format, so that equal weights and settings give
+equal bits. T tokens, D columns, V rows of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3RMSNorm, Qwen3RotaryEmbedding
+
+from onerec.export.source import TABLES
+from onerec.model.hf_folder import EMBEDDING, HEAD
+
+if TYPE_CHECKING:
+    from transformers import Qwen3Config
+
+    from onerec.export.source import Weights
+
+PROMPT_TOKENS = 16
+Visit = Callable[[str, Iterator[torch.Tensor]], None]
+"""Is given every tensor in pieces, and has to take them all."""
+
+
+def prompt_of(config: Qwen3Config) -> list[int]:
+    """Ids spread evenly over the table: text, itemic tokens and its last row are among them."""
+    return [int(number) for number in torch.linspace(0, config.vocab_size - 1, PROMPT_TOKENS)]
+
+
+@torch.no_grad()
+def walk(weights: Weights, *, config: Qwen3Config, visit: Visit) -> torch.Tensor:
+    """Every tensor once, `in_order`, given to `visit`; returns the logits of the prompt, TV in fp32."""
+    config._attn_implementation = "sdpa"  # noqa: SLF001 - no public setter
+    ids = prompt_of(config)
+    hidden_TD = weights.rows(EMBEDDING, ids).float()
+    positions_T = torch.arange(len(ids))[None]
+    rotary = Qwen3RotaryEmbedding(config=config)
+    embeddings = rotary(hidden_TD[None], positions_T)
+    for number in range(config.num_hidden_layers):
+        layer = _filled(
+            Qwen3DecoderLayer, config, number, weights=weights, prefix=f"model.layers.{number}.", visit=visit
+        )
+        told = layer(
+            hidden_TD[None], attention_mask=None, position_ids=positions_T, position_embeddings=embeddings
+        )
+        hidden_TD = (told[0] if isinstance(told, tuple) else told)[0]
+    norm = _filled(
+        Qwen3RMSNorm,
+        config.hidden_size,
+        config.rms_norm_eps,
+        weights=weights,
+        prefix="model.norm.",
+        visit=visit,
+    )
+    return _project(norm(hidden_TD), weights, is_tied=config.tie_word_embeddings, visit=visit)
+
+
+def _filled(
+    kind: type[nn.Module], *arguments: object, weights: Weights, prefix: str, visit: Visit
+) -> nn.Module:
+    """A module with its weights in fp32; each is visited as it is stored."""
+    with torch.device("meta"):
+        module = kind(*arguments)
+    state = {}
+    for name, parameter in sorted(module.named_parameters()):
+        kept = Kept(tuple(parameter.shape))
+        visit(prefix + name, kept.passing(weights.pieces(prefix + name)))
+        state[name] = kept.tensor
+    module.load_state_dict(state, assign=True)
+    return module.eval()
+
+
+class Kept:
+    """Keeps a tensor in fp32 while its pieces pass on."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.tensor = torch.empty(shape)
+        self._at = 0
+
+    def passing(self, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The same pieces."""
+        for piece in pieces:
+            self.tensor.view(-1)[self._at : self._at + piece.numel()] = piece
+            self._at += piece.numel()
+            yield piece
+
+
+def _project(hidden_TD: torch.Tensor, weights: Weights, *, is_tied: bool, visit: Visit) -> torch.Tensor:
+    """Logits by blocks of rows of the head; the embedding is visited too where it is another table."""
+    parts: list[torch.Tensor] = []
+
+    def projected(pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        for piece in pieces:
+            parts.append(hidden_TD @ piece.view(-1, hidden_TD.shape[1]).float().T)
+            yield piece
+
+    head = EMBEDDING if is_tied else HEAD
+    visit(head, projected(weights.pieces(head)))
+    for name in sorted(TABLES - {head} & set(weights.names())):
+        visit(name, weights.pieces(name))
+    return torch.cat(parts, dim=1)
