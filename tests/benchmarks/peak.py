@@ -6,6 +6,7 @@ not count; what the caller keeps of the results can be taken off by their size.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,3 +29,10 @@ def measured(work: Callable[[], Result]) -> tuple[Result, float, int]:
 
 def _status_bytes(name: str) -> int:
     return int(STATUS.read_text().partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def of_process() -> dict[str, float]:
+    """Seconds since this process was started, and the most bytes that it has held."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    return {"seconds": uptime - ticks / os.sysconf("SC_CLK_TCK"), "bytes": float(_status_bytes("VmHWM"))}
