@@ -19,7 +19,7 @@ from runner.doctor.journal import check_journal, read_record
 from runner.doctor.leftovers import check_leftovers, read_leftovers
 from runner.doctor.lock import check_lock, read_lock
 from runner.doctor.proc import read_processes
-from runner.doctor.processes import busy_places, check_processes, read_recorded
+from runner.doctor.processes import busy_places, check_processes, read_recorded, read_settled
 from runner.doctor.results import check_results, read_results
 from runner.doctor.rows import check_rows
 from runner.doctor.stage_files import StageFiles, read_stage
@@ -64,14 +64,15 @@ def _look(run: RunDir, *, fast: bool) -> Diagnosis:
     def of_processes() -> Check:
         folders = list(dict.fromkeys(step["folder"] for step in steps))
         recorded, damaged = read_recorded(run, folders=folders)
-        return check_processes(processes, recorded, standing, damaged=damaged)
+        settled = read_settled(recorded, standing)
+        return check_processes(settled, recorded, standing, damaged=damaged)
 
     def of_leftovers() -> Check:
         pids, busy = frozenset(processes), busy_places(processes, run)
         return check_leftovers(read_leftovers(run, steps), standing, pids=pids, busy=busy)
 
     checks: dict[str, Callable[[], Check]] = {
-        "journal": lambda: check_journal(record, standing, untold=_untold(run, steps, told)),
+        "journal": lambda: check_journal(record, standing, untold=_untold(standing, steps, told)),
         "checkpoints": lambda: check_checkpoints(stages, standing, fast=fast, unread=unread),
         "results": lambda: check_results(read_results(run, steps, told), standing),
         "consumption": lambda: check_consumption(stages, standing),
@@ -112,13 +113,16 @@ def _read_stages(
     return stages, unread
 
 
-def _untold(run: RunDir, steps: Sequence[PlannedStep], told: Sequence[StepHistory]) -> list[str]:
+def _untold(standing: Standing, steps: Sequence[PlannedStep], told: Sequence[StepHistory]) -> list[str]:
     """Log folders of attempts that ran, of which the journal does not tell: it does so before they start."""
+    run = standing.run
+    if not standing.is_told or not standing.history.steps:  # which is told already
+        return []
     return [
         run.inside(str(home.logs(number)))
         for home, one in ((run.step(step["folder"]), one) for step, one in zip(steps, told, strict=True))
         for number in home.attempt_numbers()
-        if one is not UNKNOWN and number > one.attempts and home.process_records(number)
+        if number > one.attempts and home.process_records(number)
     ]
 
 

@@ -80,7 +80,9 @@ def _of_stage(
             name = f"{checkpoint.place}/global_step{checkpoint.step}/trainer.json"
             text = f"it does not go on from the checkpoint of step {before.step}"
             yield Finding("error", name, text, _remedy(stage))
-    yield from _end(stage, told[-1][1], account)
+    newest, last = told[-1]
+    if newest is stage.checkpoints[-1]:
+        yield from _end(stage, last, account)
 
 
 def _own(told: Told, checkpoint: CheckpointFiles, account: Account) -> Iterator[str]:

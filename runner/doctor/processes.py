@@ -7,6 +7,7 @@ runner is not among its ancestors was left behind. Nothing is ended here.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from runner.doctor.diagnosis import Check, Finding
 from runner.doctor.documents import read_object
 from runner.doctor.form import is_identity
+from runner.doctor.proc import read_processes
 from runner.process import is_alive
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from runner.rundir import RunDir
 
 ROLES = ("shim", "trainer")
+DYING_SECONDS = 1.0
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,27 @@ def read_recorded(run: RunDir, *, folders: Sequence[str]) -> tuple[list[Recorded
     return found, damaged
 
 
+def read_settled(recorded: Sequence[Recorded], standing: Standing) -> dict[int, Process]:
+    """The living processes; when some are left behind, those that still live after a grace to die in.
+
+    What a trainer started ends when it sees that the trainer is gone, a moment later.
+    """
+    deadline = time.monotonic() + DYING_SECONDS
+    while True:
+        processes = read_processes()
+        if not orphans_among(processes, recorded, standing) or time.monotonic() > deadline:
+            return processes
+        time.sleep(POLL_SECONDS)
+
+
+def orphans_among(
+    processes: Mapping[int, Process], recorded: Sequence[Recorded], standing: Standing
+) -> list[Process]:
+    """Processes of the run whose runner is gone, in the order of their numbers."""
+    ours = _ours(processes, recorded, standing.run)
+    return [ours[pid] for pid in sorted(ours) if _is_orphan(ours[pid], processes, standing)]
+
+
 def check_processes(
     processes: Mapping[int, Process],
     recorded: Sequence[Recorded],
@@ -64,18 +89,17 @@ def check_processes(
     damaged: Sequence[str] = (),
 ) -> Check:
     """Orphans on this host, and attempts on other hosts whose end nobody recorded."""
-    living = {one.identity["pid"]: one for one in recorded if is_alive(one.identity)}
-    ours = {pid: one for pid, one in processes.items() if pid in living or _is_of(one, standing.run)}
-    orphans = [one for one in ours.values() if _is_orphan(one, processes, standing)]
-    findings = [
-        *(_finding(one, living.get(one.pid)) for one in sorted(orphans, key=lambda one: one.pid)),
-        *_elsewhere(recorded, standing),
-    ]
+    orphans = orphans_among(processes, recorded, standing)
+    records = {one.identity["pid"]: one for one in _living(recorded)}
+    findings = [_finding(one, records.get(one.pid)) for one in orphans]
+    findings += _elsewhere(recorded, standing)
     findings += [
         Finding("warning", place, "it cannot be understood: whether its processes live is not known", "")
         for place in damaged
     ]
-    detail = f"{len(ours)} alive, {len(orphans)} of them left behind" if orphans else f"{len(ours)} alive"
+    detail = f"{len(_ours(processes, recorded, standing.run))} alive"
+    if orphans:
+        detail += f", {len(orphans)} of them left behind"
     return Check("processes", detail, tuple(findings))
 
 
@@ -84,6 +108,16 @@ def busy_places(processes: Mapping[int, Process], run: RunDir) -> frozenset[str]
     words = {word for process in processes.values() for word in process.command if word.startswith("/")}
     orders = (Path(word) for word in words if word.endswith(f"/{run.stage('.').config.name}"))
     return frozenset(run.inside(str(path.parent)) for path in orders if path.is_relative_to(run.path))
+
+
+def _ours(processes: Mapping[int, Process], recorded: Sequence[Recorded], run: RunDir) -> dict[int, Process]:
+    """Processes of the run: by their environment, or by what the shims wrote down."""
+    written = {one.identity["pid"] for one in _living(recorded)}
+    return {pid: one for pid, one in processes.items() if pid in written or _is_of(one, run)}
+
+
+def _living(recorded: Sequence[Recorded]) -> list[Recorded]:
+    return [one for one in recorded if is_alive(one.identity)]
 
 
 def _is_of(process: Process, run: RunDir) -> bool:
