@@ -257,8 +257,8 @@ def _saver(session: Session) -> Saver:
         retention=Retention(settings.keep_checkpoints, settings.keep_every),
         on_saved=lambda folder: say(f"{session.config.stage} saved {folder}"),
     )
-    if session.device.type == "cuda":  # or the first save would wait for pinned memory
-        saver.reserve(state_tensors(session.model.lm, session.optimizer))
+    # or the first save would wait for memory
+    saver.reserve(state_tensors(session.model.lm, session.optimizer))
     return saver
 
 

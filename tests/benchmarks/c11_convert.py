@@ -1,10 +1,10 @@
 """C11: a checkpoint to a Hugging Face folder in bf16, against load everything, cast and save_pretrained.
 
 The checkpoint is of a random tied Qwen3 (0.6B or 1.7B, 176,384 rows), fp32, written by DCP from one rank
-as a stage writes it, without moments. Both begin with the start of a process and end with its end; ours checks
-the checkpoint's digests, flushes the folder to the disk and proves it, the peer does none of that. Every tensor of
-both folders must be equal, byte by byte. Memory is the most that the process holds (VmHWM), mapped files and
-packages included.
+as a stage writes it, without moments. Both begin with the start of a process and end with its end; ours
+checks the checkpoint's digests, flushes the folder to the disk and proves it, the peer does none of that.
+Every tensor of both folders must be equal, byte by byte. Memory is the most that the process holds (VmHWM),
+mapped files and packages included; one thread for torch.
 """
 
 from __future__ import annotations
