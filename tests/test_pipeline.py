@@ -225,32 +225,65 @@ def test_killed_anywhere_and_run_again_it_ends_as_if_never_killed(
     assert kills
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "mpirun"])
-def test_two_ranks_under_a_launcher_give_the_same_curves(undisturbed, tiny_programme, tmp_path, launcher):
-    if launcher == "mpirun" and shutil.which("mpirun", path=environment(tmp_path)["PATH"]) is None:
-        pytest.skip("no mpirun; it comes with the extra `test`")
+def two_ranks(folder, launcher):
+    """The [cluster] of two ranks; the test is skipped without the launcher."""
     cluster = f'launcher = "{launcher}"\nnproc_per_node = 2\nenv = {{ OMP_NUM_THREADS = "1" }}'
-    if launcher == "mpirun":
-        (tmp_path / "hosts").write_text("localhost slots=2\n")
-        cluster += '\nhostfile = "hosts"'
-    runner(tmp_path, write_manifest(tmp_path, tiny_programme, cluster=cluster))
-    for stage, curve in curves(tmp_path).items():
+    if launcher == "torchrun":
+        return cluster
+    if shutil.which("mpirun", path=environment(folder)["PATH"]) is None:
+        pytest.skip("no mpirun; it comes with the extra `test`")
+    (folder / "hosts").write_text("localhost slots=2\n")
+    return cluster + '\nhostfile = "hosts"'
+
+
+@pytest.fixture(scope="module")
+def by_torchrun(tiny_programme, tmp_path_factory):
+    """A run on two ranks under torchrun."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    runner(folder, write_manifest(folder, tiny_programme, cluster=two_ranks(folder, "torchrun")))
+    return folder
+
+
+def test_two_ranks_give_the_same_curves_as_one(undisturbed, by_torchrun):
+    for stage, curve in curves(by_torchrun).items():
         for ours, alone in zip(curve, curves(undisturbed[0])[stage], strict=True):
             assert ours == pytest.approx(alone, rel=5e-5)
 
 
-def test_ctrl_c_stops_at_a_step_with_a_checkpoint_and_the_run_goes_on(undisturbed, tiny_programme, tmp_path):
-    manifest = write_manifest(tmp_path, tiny_programme)
+def test_a_run_that_torchrun_began_ends_under_mpirun_with_the_same_bits(
+    by_torchrun, tiny_programme, tmp_path
+):
+    after, before = two_ranks(tmp_path, "mpirun"), two_ranks(tmp_path, "torchrun")
+    interrupt_in_stage2(tmp_path, write_manifest(tmp_path, tiny_programme, cluster=before))
+    runner(tmp_path, write_manifest(tmp_path, tiny_programme, cluster=after))
+    assert curves(tmp_path) == curves(by_torchrun)
+    newest = (tmp_path / "runs/tiny/stage2/latest").read_text().strip()
+    assert checkpoint_bits(tmp_path, newest) == checkpoint_bits(by_torchrun, newest)
+
+
+def checkpoint_bits(folder, name):
+    """Digests of everything in a checkpoint that holds tensors."""
+    record = json.loads((folder / "runs/tiny/stage2" / name / "COMMIT.json").read_text())
+    return {name: digest for name, digest in record["sha256"].items() if name.endswith(".distcp")}
+
+
+def interrupt_in_stage2(folder, manifest):
+    """Run, and press Ctrl-C once stage 2 has begun."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "runner", str(manifest)], cwd=tmp_path, env=environment(tmp_path)
+        [sys.executable, "-m", "runner", str(manifest)], cwd=folder, env=environment(folder)
     )
-    started = tmp_path / "runs/tiny/stage2/logs/attempt-1/rank-00000.pid.json"
+    started = folder / "runs/tiny/stage2/logs/attempt-1/rank-00000.pid.json"
     deadline = time.monotonic() + 120
     while not started.exists():  # the stage sees the stop after its first step, seconds later
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
+
+
+def test_ctrl_c_stops_at_a_step_with_a_checkpoint_and_the_run_goes_on(undisturbed, tiny_programme, tmp_path):
+    manifest = write_manifest(tmp_path, tiny_programme)
+    interrupt_in_stage2(tmp_path, manifest)
     assert (tmp_path / "runs/tiny/stage2/latest").read_text() == "step1\n"
     runner(tmp_path, "resume")
     assert curves(tmp_path) == curves(undisturbed[0])
