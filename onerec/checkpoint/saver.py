@@ -6,6 +6,7 @@ At most one is on its way. A save that failed is told by `has_failed`, and raise
 from __future__ import annotations
 
 import shutil
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Saved:
     folder: Path
     pruned: tuple[int, ...]
     """Steps whose checkpoints were removed after it."""
+    stall_seconds: float
+    """How long training waited: for the save before it, and for the copy."""
+    write_seconds: float
+    """How long the disk took, beside the training."""
 
 
 class Saver:
@@ -65,9 +70,9 @@ class Saver:
         world: World,
         attempt: str,
         retention: Retention,
-        on_saved: Callable[[Path], None] = lambda _: None,
+        on_saved: Callable[[Saved], None] = lambda _: None,
     ) -> None:
-        """`on_saved` is told the folder of each complete checkpoint: on rank 0, by the thread."""
+        """`on_saved` is told of each complete checkpoint: on rank 0, by the thread."""
         self._stage_dir, self._world = stage_dir, world
         self._attempt, self._retention, self._on_saved = attempt, retention, on_saved
         # collectives of the thread must not mix with those of the training
@@ -102,6 +107,7 @@ class Saver:
         Waits for the save before it. Raises StorageError, on every rank, when that one failed, or when the
         disk has no room for this one.
         """
+        asked = time.monotonic()
         self.finish()
         needed = sum(_whole_bytes(tensor) for named in tensors.values() for tensor in named.values())
         with told_as_storage(self._stage_dir):
@@ -112,7 +118,8 @@ class Saver:
             )
             staged = self._staged(tensors)
         document = document_of(state)
-        self._flight = self._thread.submit(self._write, temporary, document, state.data, staged)
+        stall = time.monotonic() - asked
+        self._flight = self._thread.submit(self._write, temporary, document, staged, stall_seconds=stall)
 
     def finish(self) -> Saved | None:
         """Wait for the save on its way; raises StorageError, on every rank, when it failed on any."""
@@ -157,10 +164,10 @@ class Saver:
         return str(temporary)
 
     def _write(
-        self, temporary: Path, document: dict[str, Any], position: dict[str, Any], staged: Tensors
+        self, temporary: Path, document: dict[str, Any], staged: Tensors, *, stall_seconds: float
     ) -> Saved:
         """Bring what was copied to the disk, and commit it; in the thread, on all ranks."""
-        step = document["step"]
+        step, began = document["step"], time.monotonic()
         folder = commit.data_dir(temporary)
         with told_as_storage(self._stage_dir):
             for number, (part, named) in enumerate(staged.items()):
@@ -169,11 +176,15 @@ class Saver:
                 write(named, folder / part, group=self._group)
             known = self._facts_of_all(temporary, [folder / part for part in staged])
             answer = on_main(
-                lambda: self._commit(temporary, document, position, known),
+                lambda: self._commit(temporary, document, known),
                 is_main=self._world.is_main,
                 group=self._group,
             )
-        return Saved(step, Path(answer["folder"]), tuple(answer["pruned"]))
+        seconds = time.monotonic() - began
+        saved = Saved(step, Path(answer["folder"]), tuple(answer["pruned"]), stall_seconds, seconds)
+        if self._world.is_main:
+            self._on_saved(saved)
+        return saved
 
     def _facts_of_all(self, temporary: Path, folders: list[Path]) -> dict[str, commit.FileFacts]:
         """Digests of what the ranks wrote, each computed by its writer; an error of one is everybody's."""
@@ -191,16 +202,14 @@ class Saver:
         self,
         temporary: Path,
         document: dict[str, Any],
-        position: dict[str, Any],
         known: Mapping[str, commit.FileFacts],
     ) -> dict[str, Any]:
         step = document["step"]
         folder = commit.data_dir(temporary)
-        write_json_atomically(folder / "dataloader" / "state.json", position)
+        write_json_atomically(folder / "dataloader" / "state.json", document["data"])
         write_json_atomically(folder / TRAINER_NAME, document)
         final = commit.commit(temporary, self._stage_dir, step, known=known)
         pruned = prune(self._stage_dir, self._retention)
-        self._on_saved(final)
         return {"folder": str(final), "pruned": pruned}
 
     def _wait_before_the_end(self, flight: Future[Saved]) -> None:

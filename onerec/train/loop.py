@@ -255,7 +255,10 @@ def _saver(session: Session) -> Saver:
         world=session.world,
         attempt=_attempt(),
         retention=Retention(settings.keep_checkpoints, settings.keep_every),
-        on_saved=lambda folder: say(f"{session.config.stage} saved {folder}"),
+        on_saved=lambda saved: say(
+            f"{session.config.stage} saved {saved.folder} in {saved.write_seconds:.1f} s, "
+            f"for which training waited {saved.stall_seconds:.2f} s"
+        ),
     )
     # or the first save would wait for memory
     saver.reserve(state_tensors(session.model.lm, session.optimizer))

@@ -16,7 +16,7 @@ WALKS = {
     "1, 2, 3, 1 ranks": ((1, 0), (2, 0), (3, 0), (1, 0)),
     "3, 1, 2, 3 ranks, other workers": ((3, 2), (1, 0), (2, 1), (3, 0)),
 }
-"""(ranks, workers) of each attempt; each but the last is killed once the save of its third step is complete."""
+"""(ranks, workers) of each attempt; each but the last is killed once its third step is saved."""
 PACKS_PER_STEP = 3
 
 

@@ -179,7 +179,10 @@ def test_old_ones_go_and_each_complete_one_is_told(stage):
         for step in (1, 2, 3):
             mine.start(state(step), named(step))
             assert (saved := mine.finish()) is not None
-    assert told == [stage / f"step{step}" for step in (1, 2, 3)]
+    assert [one.folder for one in told] == [stage / f"step{step}" for step in (1, 2, 3)]
+    assert told[-1] == saved
+    assert 0 <= saved.stall_seconds < 5
+    assert 0 < saved.write_seconds < 5
     assert (saved.step, saved.folder, saved.pruned) == (3, stage / "step3", (2,))
     assert commit.complete_steps(stage) == [3]
 
