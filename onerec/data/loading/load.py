@@ -75,12 +75,14 @@ class PackLoader:
         self.total_steps = -(-self.total_packs // packs_per_step)
 
     def __iter__(self) -> Iterator[StepPacks]:
-        """Steps from the position on; the first is read here, while the workers that read the rest start."""
+        """Steps from the position on; the first is read here, and while it is taken the workers start."""
         first, rest = self._slots().halves()
+        # read before the workers are started, which would take the processor from it
+        read = [self._reader[number] for number in first]
         with ThreadPoolExecutor(1, thread_name_prefix="start workers") as thread:
             starting = thread.submit(lambda: iter(self._engine(rest)) if len(rest) else iter(()))
-            if len(first):
-                yield self._step(self._reader[number] for number in first)
+            if read:
+                yield self._step(iter(read))
             arrays = starting.result()
         for _ in range(0, len(rest), rest.packs_per_rank):
             yield self._step(arrays)
