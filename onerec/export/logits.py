@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onerec.export.source import Weights
 
 PROMPT_TOKENS = 16
+ROWS_AT_A_TIME = 4096
+"""Rows of the head that are multiplied together."""
 Visit = Callable[[str, Iterator[torch.Tensor]], None]
 """Is given every tensor in pieces, and has to take them all."""
 
@@ -91,15 +93,44 @@ class Kept:
 
 def _project(hidden_TD: torch.Tensor, weights: Weights, *, is_tied: bool, visit: Visit) -> torch.Tensor:
     """Logits by blocks of rows of the head; the embedding is visited too where it is another table."""
-    parts: list[torch.Tensor] = []
-
-    def projected(pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        for piece in pieces:
-            parts.append(hidden_TD @ piece.view(-1, hidden_TD.shape[1]).float().T)
-            yield piece
-
     head = EMBEDDING if is_tied else HEAD
-    visit(head, projected(weights.pieces(head)))
+    projection = _Projection(hidden_TD)
+    visit(head, projection.passing(weights.pieces(head)))
     for name in sorted(TABLES - {head} & set(weights.names())):
         visit(name, weights.pieces(name))
-    return torch.cat(parts, dim=1)
+    return projection.logits_TV()
+
+
+class _Projection:
+    """Multiplies rows of the head as they pass on, always as many at a time.
+
+    A product of other sizes may round otherwise, and pieces are as long as the files have it.
+    """
+
+    def __init__(self, hidden_TD: torch.Tensor) -> None:
+        self._hidden_TD = hidden_TD
+        self._rows_ND = torch.empty(ROWS_AT_A_TIME, hidden_TD.shape[1])
+        self._filled = 0
+        self._parts: list[torch.Tensor] = []
+
+    def passing(self, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The same pieces."""
+        for piece in pieces:
+            rows_ND = piece.view(-1, self._rows_ND.shape[1])
+            while len(rows_ND):
+                count = min(len(rows_ND), ROWS_AT_A_TIME - self._filled)
+                self._rows_ND[self._filled : self._filled + count] = rows_ND[:count]
+                self._filled, rows_ND = self._filled + count, rows_ND[count:]
+                if self._filled == ROWS_AT_A_TIME:
+                    self._multiply()
+            yield piece
+
+    def logits_TV(self) -> torch.Tensor:  # noqa: N802 - a shape
+        """The logits over all rows that have passed."""
+        if self._filled:
+            self._multiply()
+        return torch.cat(self._parts, dim=1)
+
+    def _multiply(self) -> None:
+        self._parts.append(self._hidden_TD @ self._rows_ND[: self._filled].T)
+        self._filled = 0

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from onerec.checkpoint import commit
+from onerec.checkpoint import commit, stored
 from onerec.checkpoint.retention import Retention, prune
 from onerec.checkpoint.tensors import read
 from onerec.config import ConvertConfig
@@ -59,8 +59,8 @@ def test_every_tensor_is_the_cast_of_its_source_and_the_folder_loads(stage, tiny
     target = DTYPES[dtype]
     written = load_file(Path(told["model_dir"]) / "model.safetensors")
     before = load_file(tiny_programme / "expanded" / "model" / "model.safetensors")
-    stored = locate.choose(stage, 3).open()
-    trained = {name: torch.empty(stored.shape(name)) for name in stored.names()}
+    opened = locate.choose(stage, 3).open()
+    trained = {name: torch.empty(opened.shape(name)) for name in opened.names()}
     read(trained, commit.step_dir(stage, 3) / "global_step3" / "model", whose="it", alone=True)
     assert set(trained) == set(written) == set(before)
     for name, tensor in trained.items():
@@ -81,11 +81,11 @@ def test_frozen_rows_come_from_the_folder_that_the_stage_started_from(tiny_untie
     tiny.run(config)
     written = load_file(tiny.export(config, tiny_untied) / "model.safetensors")
     before = load_file(tiny_untied / "expanded" / "model" / "model.safetensors")
-    stored = locate.choose(tmp_path / "one", None).open()
-    assert {name.rpartition(".")[2] for name in stored.names()} == {"itemic_rows"}
+    opened = locate.choose(tmp_path / "one", None).open()
+    assert {name.rpartition(".")[2] for name in opened.names()} == {"itemic_rows"}
     for name, tensor in before.items():
         new = (
-            stored.shape(name.replace("weight", "itemic_rows"))[0]
+            opened.shape(name.replace("weight", "itemic_rows"))[0]
             if name.endswith(("tokens.weight", "head.weight"))
             else 0
         )
@@ -239,3 +239,10 @@ def test_killed_at_any_moment_there_is_a_whole_folder_or_none(copy, tiny_program
     assert (target / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert sorted(path.name for path in target.parent.glob("*converted*")) == ["converted-fp32"]
     assert not list(target.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("block", [1 << 9, 3000])
+def test_how_much_is_read_at_a_time_changes_nothing(copy, tiny_programme, tmp_path, monkeypatch, block):
+    monkeypatch.setattr(stored, "BLOCK_BYTES", block)  # the proof reads as much as ever: the sizes differ
+    told = convert(conversion(copy, tiny_programme, tmp_path, dtype="fp32"))
+    assert "bit-identical" in told["proved"]["logits"]
