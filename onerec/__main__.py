@@ -30,7 +30,7 @@ PROGRAMS = {
     "inspect_data": "onerec.inspect_data:inspect_data",
     "train": "onerec.train.loop:train",
     "convert": "onerec.convert:convert",
-    "test_model": "onerec.test_model:test_model",
+    "test_model": "onerec.model_test.program:test_model",
 }
 
 

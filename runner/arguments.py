@@ -104,6 +104,21 @@ def _convert(parser: ArgumentParser) -> None:
 
 def _test_model(parser: ArgumentParser) -> None:
     parser.add_argument("model_dir", metavar="DIR", type=Path, help="a Hugging Face folder")
+    parser.add_argument(
+        "--cases",
+        metavar="FILE",
+        type=Path,
+        help="a JSON list of prompts and what the answers must hold; default: a few without expectations",
+    )
+    parser.add_argument(
+        "--max-new-tokens",
+        metavar="N",
+        type=_positive,
+        help="longest answer, where a case does not say; default: 32",
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU if there is one"
+    )
     _json(parser)
 
 

@@ -150,10 +150,15 @@ def test_model_verb(arguments: Namespace) -> int:
     from runner.on_demand import examine
     from runner.report import report_lines
 
-    code, result = examine(arguments.model_dir, env=os.environ)
-    lines = [_json(result)] if arguments.as_json else report_lines(result)
-    if lines:
-        _say("\n".join(lines))
+    code, result = examine(
+        arguments.model_dir,
+        cases=arguments.cases,
+        max_new_tokens=arguments.max_new_tokens,
+        device=arguments.device,
+        env=os.environ,
+    )
+    if result:  # a wrong call has none, and was told
+        _say(_json(result) if arguments.as_json else "\n".join(report_lines(result)))
     return code
 
 

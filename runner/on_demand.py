@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from onerec.config import ConvertConfig, ModelTest, ShardConfig, StepConfig, TestModelConfig, dump_config
+from onerec.config import (
+    ConvertConfig,
+    ModelTest,
+    ShardConfig,
+    StepConfig,
+    TestModelConfig,
+    dump_config,
+    load_cases,
+)
 from onerec.errors import ConfigError
 from runner.launch import is_scrubbed
 from runner.manifest import restore
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from runner.steps import Step
 
 Dtype = Literal["bf16", "fp16", "fp32"]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -86,15 +95,33 @@ def convert_outside(
         return run_program(config, StepDir(Path(folder)), env=env), output
 
 
-def examine(model_dir: Path, *, env: Mapping[str, str]) -> tuple[int, dict[str, object]]:
-    """Test a Hugging Face folder; returns the exit code and the test's report. The folder stays as it is."""
+def examine(
+    model_dir: Path,
+    *,
+    cases: Path | None = None,
+    max_new_tokens: int | None = None,
+    device: Device = "auto",
+    env: Mapping[str, str],
+) -> tuple[int, dict[str, object]]:
+    """Test a Hugging Face folder; returns the exit code and the test's report. The folder stays as it is.
+
+    Raises ConfigError for what is no folder, and for a file of test cases with each of its faults.
+    """
+    if cases is not None:
+        load_cases(cases)
     if not model_dir.is_dir():
         raise ConfigError(
             f"{model_dir} is no folder; name a Hugging Face model folder, such as one converted/"
         )
     with tempfile.TemporaryDirectory(prefix="runner-test-model-") as folder:
         home = StepDir(Path(folder))
-        config = TestModelConfig(output_dir=folder, model_dir=str(model_dir.resolve()), test=ModelTest())
+        test = ModelTest(
+            test_cases=None if cases is None else str(cases.resolve()),
+            max_new_tokens=max_new_tokens or ModelTest().max_new_tokens,
+        )
+        config = TestModelConfig(
+            output_dir=folder, model_dir=str(model_dir.resolve()), test=test, device=device
+        )
         code = run_program(config, home, env=env, shows_output=False)
         return code, read_document(home.path / "test_report.json")
 

@@ -19,7 +19,6 @@ ABOVE_DATA_AND_MODEL = {
     "onerec.train",
     "onerec.convert",
     "onerec.export",
-    "onerec.test_model",
     "onerec.model_test",
     "onerec.evaluate",
     "onerec.expanded_tokenizer",

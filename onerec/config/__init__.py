@@ -6,6 +6,7 @@ Sections check what they are given; they never fill in or change it.
 
 from __future__ import annotations
 
+from onerec.config.cases import ChatMessage, GenerationCase, load_cases
 from onerec.config.data import (
     BuildData,
     DataOrder,
@@ -14,14 +15,7 @@ from onerec.config.data import (
     PreparedDataset,
     StageSource,
 )
-from onerec.config.model import (
-    ChatMessage,
-    GenerationCase,
-    InitModel,
-    ModelSource,
-    ModelTest,
-    Vocab,
-)
+from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
 from onerec.config.programs import (
     BuildDataConfig,
     ConvertConfig,
@@ -99,5 +93,6 @@ __all__ = [
     "Vocab",
     "class_of",
     "dump_config",
+    "load_cases",
     "load_config",
 ]

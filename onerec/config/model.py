@@ -80,35 +80,3 @@ class ModelTest(Section):
     """Chat rows whose answers make the popularity model that the held-out loss is compared with."""
     max_new_tokens: PositiveInt = 32
     """Longest generation of a test case."""
-
-
-class ChatMessage(Section):
-    """One turn of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-class GenerationCase(Section):
-    """One prompt of a model test, and what the answer must hold."""
-
-    name: str
-    kind: Literal["text", "chat"]
-    prompt: str | None = None
-    """Text to go on from (kind text)."""
-    messages: tuple[ChatMessage, ...] = ()
-    """Turns to answer (kind chat)."""
-    enable_thinking: bool = True
-    do_sample: bool = False
-    max_new_tokens: PositiveInt | None = None
-    """Longest answer; default: the test's."""
-    expect: tuple[str, ...] = ()
-    """Substrings that the answer must hold."""
-
-    @model_validator(mode="after")
-    def _has_its_prompt(self) -> GenerationCase:
-        if (self.prompt is None) == (self.kind == "text") or bool(self.messages) != (self.kind == "chat"):
-            raise ValueError(
-                f"case {self.name!r}: kind text needs prompt alone, kind chat needs messages alone"
-            )
-        return self

@@ -18,7 +18,7 @@ from pydantic import (
 
 from onerec.config.data import BuildData, DataOrder, Dataset
 from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
-from onerec.config.section import Cosmetic, Section
+from onerec.config.section import Cosmetic, Section, Topology
 from onerec.config.training import (
     Checkpointing,
     Compute,
@@ -198,6 +198,8 @@ class TestModelConfig(Section):
     output_dir: str
     model_dir: str
     test: ModelTest
+    device: Annotated[Literal["auto", "cpu", "cuda"], Topology] = "auto"
+    """Where the model runs; auto: on a GPU if torch sees one."""
     heldout_dir: str | None = None
     """Parquet folder of held-out chat rows."""
     popularity_dir: str | None = None

@@ -12,9 +12,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from onerec.config import GenerationCase
+from onerec.config import load_cases
+from onerec.errors import ConfigError
 from runner.disk import StageDisk, disks_of
 from runner.hosts import HostfileError, read_hostfile
 from runner.manifest.faults import dotted
@@ -121,7 +120,7 @@ def _check_hostfile(manifest: Manifest, path: Path) -> Iterator[Finding]:
         hosts = read_hostfile(path)
     except HostfileError as fault:
         for line in str(fault).splitlines():
-            message, _, remedy = line.rpartition("; ")
+            message, _, remedy = line.partition("; ")
             yield error("cluster.hostfile", message, remedy)
         return
     cluster = manifest.cluster
@@ -170,14 +169,11 @@ def _check_cases(place: str, path: Path) -> Iterator[Finding]:
         yield from _check_there(place, path)
         return
     try:
-        cases = TypeAdapter(list[GenerationCase]).validate_json(path.read_bytes())
-    except ValidationError as fault:
-        yield error(
-            place, f"{path}: {fault.errors()[0]['msg']}", "write a JSON list, one object for each case"
-        )
-        return
-    if not cases:
-        yield error(place, f"{path} holds no test case", "write a JSON list, one object for each case")
+        load_cases(path)
+    except ConfigError as fault:
+        for line in str(fault).split("\n"):
+            message, _, remedy = line.partition("; ")
+            yield error(place, message, remedy)
 
 
 def check_packages(packages: Sequence[str] = PACKAGES) -> Iterator[Finding]:

@@ -335,9 +335,9 @@ def test_a_table_without_a_row_for_every_token_is_no_base_model():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "Input should be a valid array"),
+        ("{}", "which is no list"),
         ("[]", "holds no test case"),
-        ('[{"name": "a", "kind": "text"}]', "case 'a': kind text needs prompt alone"),
+        ('[{"name": "a", "kind": "text"}]', 'case 1 "a": prompt: is missing; kind text goes on from it'),
     ],
 )
 def test_test_cases_are_those_that_the_model_test_reads(content: str, message: str):
