@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onerec.config import ModelTest, StepConfig, TestModelConfig
 from onerec.errors import ConfigError
 from runner.on_demand import Export, convert, examine
 from runner.rundir import RunDir
@@ -72,6 +73,25 @@ def test_a_model_is_examined_and_its_folder_stays_as_it_is(tmp_path: Path, env: 
     code, result = examine(model, env=env)
     assert (code, result["report"]) == (0, ["test_model was here"])
     assert list(model.iterdir()) == []
+
+
+def test_what_the_model_test_is_told_of_a_call(
+    tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[StepConfig] = []
+    monkeypatch.setattr("runner.on_demand.run_program", lambda config, *_, **__: told.append(config) or 0)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "link").symlink_to("model")
+    (tmp_path / "cases.json").write_text('[{"name": "a", "kind": "text", "prompt": "b"}]')
+    examine(Path("link"), cases=Path("cases.json"), max_new_tokens=7, device="cpu", env=env)
+    examine(Path("model"), env=env)
+    as_called, by_default = told
+    assert isinstance(as_called, TestModelConfig)
+    assert isinstance(by_default, TestModelConfig)
+    assert as_called.model_dir == by_default.model_dir == str(tmp_path / "model")
+    assert (as_called.device, by_default.device) == ("cpu", "auto")
+    assert as_called.test == ModelTest(test_cases=str(tmp_path / "cases.json"), max_new_tokens=7)
+    assert by_default.test == ModelTest()
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
