@@ -177,9 +177,9 @@ class StepDir:
 
     def unmarked_checkpoints(self) -> list[Path]:
         """Folders that are named like checkpoints and are not complete."""
-        complete = set(self.checkpoints())
-        found = ((path, STEP_FOLDER.fullmatch(path.name)) for path in self.path.glob("step*"))
-        return sorted(path for path, match in found if match and int(match[1]) not in complete)
+        named = [path for path in self.path.glob("step*") if STEP_FOLDER.fullmatch(path.name)]
+        unmarked = [path for path in named if not (path / "COMMIT.json").exists()]
+        return sorted(path for path in unmarked if path.exists())  # else it was pruned meanwhile
 
     def quarantined_checkpoints(self) -> list[Path]:
         """Checkpoints that were found damaged and set aside."""

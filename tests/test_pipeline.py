@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.doctor import assert_healthy
+
 MANIFEST = """
 name = "tiny"
 seed = 7
@@ -105,14 +107,14 @@ def curves(folder):
 
 
 def processes_of(folder):
-    """Command lines of live processes that mention the run's folder."""
+    """Command lines of live processes that have the run's folder in them, or in their environment."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            line, env = ((entry / name).read_bytes().replace(b"\0", b" ") for name in ("cmdline", "environ"))
         except OSError:
             continue
-        if str(folder / "runs") in line and int(entry.name) != os.getpid():
+        if str(folder / "runs").encode() in line + env and int(entry.name) != os.getpid():
             found.append(line)
     return found
 
@@ -158,6 +160,10 @@ def test_every_file_of_the_run_directory_is_there(undisturbed):
     inside = {path.name for path in (run / "stage2" / latest / f"global_{latest}").iterdir()}
     assert inside == {"model", "optimizer", "dataloader", "trainer.json", "converted"}
     assert (undisturbed[0] / "runs/latest").resolve() == run.resolve()
+
+
+def test_the_doctor_finds_nothing(undisturbed):
+    assert assert_healthy(undisturbed[0] / "runs/tiny").findings == ()
 
 
 def test_running_it_again_does_nothing(undisturbed):
@@ -220,7 +226,10 @@ def test_killed_anywhere_and_run_again_it_ends_as_if_never_killed(
             while processes_of(tmp_path) and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert not processes_of(tmp_path)
+            if (tmp_path / "runs/tiny").exists():
+                assert_healthy(tmp_path / "runs/tiny")
     runner(tmp_path, manifest)
+    assert_healthy(tmp_path / "runs/tiny")
     assert curves(tmp_path) == curves(undisturbed[0])
     assert kills
 
@@ -241,6 +250,7 @@ def by_torchrun(tiny_programme, tmp_path_factory):
     """A run on two ranks under torchrun."""
     folder = tmp_path_factory.mktemp("torchrun")
     runner(folder, write_manifest(folder, tiny_programme, cluster=two_ranks(folder, "torchrun")))
+    assert_healthy(folder / "runs/tiny", without_warnings=True)
     return folder
 
 
@@ -256,6 +266,7 @@ def test_a_run_that_torchrun_began_ends_under_mpirun_with_the_same_bits(
     after, before = two_ranks(tmp_path, "mpirun"), two_ranks(tmp_path, "torchrun")
     interrupt_in_stage2(tmp_path, write_manifest(tmp_path, tiny_programme, cluster=before))
     runner(tmp_path, write_manifest(tmp_path, tiny_programme, cluster=after))
+    assert_healthy(tmp_path / "runs/tiny", without_warnings=True)
     assert curves(tmp_path) == curves(by_torchrun)
     newest = (tmp_path / "runs/tiny/stage2/latest").read_text().strip()
     assert checkpoint_bits(tmp_path, newest) == checkpoint_bits(by_torchrun, newest)
@@ -285,7 +296,9 @@ def test_ctrl_c_stops_at_a_step_with_a_checkpoint_and_the_run_goes_on(undisturbe
     manifest = write_manifest(tmp_path, tiny_programme)
     interrupt_in_stage2(tmp_path, manifest)
     assert (tmp_path / "runs/tiny/stage2/latest").read_text() == "step1\n"
+    assert_healthy(tmp_path / "runs/tiny", without_warnings=True)
     runner(tmp_path, "resume")
+    assert_healthy(tmp_path / "runs/tiny", without_warnings=True)
     assert curves(tmp_path) == curves(undisturbed[0])
 
 

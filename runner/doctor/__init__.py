@@ -54,7 +54,7 @@ def _look(run: RunDir, *, fast: bool) -> Diagnosis:
         run,
         history,
         is_alive=is_owner_alive(run, history) or lock.has_living_owner,
-        is_told=not record.faults,
+        is_told=bool(record.events) and not record.faults,
     )
     steps = history.steps or _steps_by_folder(run)
     told = [history.step(step["name"]) if history.steps else UNKNOWN for step in steps]

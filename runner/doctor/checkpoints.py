@@ -72,13 +72,10 @@ def _remedy(checkpoint: CheckpointFiles, *, stage: StageFiles, standing: Standin
 
 def _latest(stage: StageFiles, standing: Standing) -> Iterator[Finding]:
     """A crash between a save and the writing of `latest` leaves it one behind."""
-    if not stage.checkpoints:
+    if not stage.checkpoints or (standing.is_alive and not stage.is_done):  # a save may be going on
         return
     newest = f"step{stage.checkpoints[-1].step}"
     if stage.latest == newest:
-        return
-    is_older = stage.latest in {f"step{checkpoint.step}" for checkpoint in stage.checkpoints}
-    if is_older and standing.is_alive and not stage.is_done:
         return
     place = f"{stage.place}/latest"
     told = "it cannot be read" if stage.latest is None else f"it names {stage.latest!r}"

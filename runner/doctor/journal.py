@@ -41,11 +41,11 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
-    """All that can be read of a journal; damage is told in it, and raises nothing."""
+    """All that can be read of a journal (nothing where there is none); damage is told, and raises nothing."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        return Record(faults=("is not there",))
+        return Record()
     except OSError as fault:
         return Record(faults=(f"cannot be read: {fault.strerror}",))
     end = text.rfind(b"\n") + 1
@@ -101,7 +101,7 @@ def _damage(record: Record, standing: Standing) -> Iterator[Finding]:
     if len(record.faults) > MOST_TOLD:
         yield Finding("error", place, f"{len(record.faults) - MOST_TOLD} more lines are damaged", remedy)
     if not record.events and not record.faults and standing.run.step_folders():
-        yield Finding("error", place, "it holds no event, though steps have run here", remedy)
+        yield Finding("error", place, "it is gone or empty, and steps have run here", remedy)
 
 
 def _history(record: Record, standing: Standing) -> Iterator[Finding]:

@@ -115,7 +115,7 @@ def test_a_run_that_is_not_there_is_told_and_one_without_a_journal_is_examined(
     assert findings(finished) == [("error", "events.jsonl")]
     done = runner(tmp_path, "doctor", "tiny")
     assert done.returncode == 1
-    assert "error: events.jsonl: is not there\n    restore " in done.stdout
+    assert "error: events.jsonl: it is gone or empty, and steps have run here\n    restore " in done.stdout
     assert "10 complete checkpoints of 2 stages" in done.stdout
 
 

@@ -109,6 +109,8 @@ def test_a_run_that_was_killed_before_its_first_event_is_sound(finished: RunDir)
             shutil.rmtree(path)
     finished.events.write_bytes(b"")
     assert findings(finished, least="info") == []
+    finished.events.unlink()
+    assert findings(finished, least="info") == []
 
 
 def test_a_folder_in_place_of_the_journal_is_an_error(finished: RunDir) -> None:
