@@ -115,16 +115,19 @@ def _run_with_kills(config: dict[str, Any], worlds: Sequence[int]) -> None:
 
 
 def _kill_after(config: dict[str, Any], *, step: int, ranks: int) -> None:
-    """Start an attempt, and kill it once a step after the checkpoint of `step` is told."""
+    """Start an attempt, and kill it once the checkpoint of `step` is there and steps after it are told."""
     output_dir = Path(config["output_dir"])
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
         command = tiny.command(config, ranks=ranks)
         attempt = subprocess.Popen(command, stdout=log, stderr=log, env=tiny.environment())
         stack.callback(lambda: _kill_all(attempt))
-        _wait(lambda: _told_steps(output_dir) >= step + LOST_STEPS, attempt)
-        if step not in commit.complete_steps(output_dir):
-            raise Void(f"step {step + LOST_STEPS} was told before the checkpoint of step {step} was there")
+        _wait(
+            lambda: (
+                _told_steps(output_dir) >= step + LOST_STEPS and step in commit.complete_steps(output_dir)
+            ),
+            attempt,
+        )
 
 
 def _wait(is_so: Callable[[], bool], attempt: subprocess.Popen) -> None:
