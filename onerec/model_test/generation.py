@@ -111,7 +111,9 @@ def _generate(case: GenerationCase, subject: Subject, ids: list[int], *, limit: 
     if case.do_sample:  # what is not given comes from generation_config.json, and None would unset it
         wanted = {key: value for key, value in wanted.items() if value is not None}
     ids_1T = torch.tensor([ids], device=subject.model.device)
-    with torch.random.fork_rng(devices=[subject.device] if subject.device.type == "cuda" else []):
+    with torch.random.fork_rng(
+        devices=[torch.cuda.current_device()] if subject.device.type == "cuda" else []
+    ):
         torch.manual_seed(case.seed)
         generated = subject.model.generate(
             ids_1T,

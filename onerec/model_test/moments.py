@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-PIECE = 1 << 24
-"""Numbers that are looked at together, in fp32: 64 MiB."""
+PIECE = 1 << 22
+"""Numbers that are looked at together: 16 MiB in fp32. Fewer cost threads more than they save in caches."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def moments_of(tensor: torch.Tensor) -> Moments:
         powers = (numbers, squares, squares * numbers, squares.square())
         lows.append(low)
         highs.append(high)
-        sums.append(torch.stack([power.sum(dtype=torch.float64) for power in powers]))
+        sums.append(torch.stack([power.sum() for power in powers]))
     count = tensor.numel()
-    first, second, third, fourth = (torch.stack(sums).sum(0) / count).tolist()
+    first, second, third, fourth = (torch.stack(sums).double().sum(0) / count).tolist()
     variance = second - first**2
     tail = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
     return Moments(
