@@ -45,11 +45,11 @@ def convert(config: ConvertConfig) -> dict[str, object]:
     """
     located = _located(config)
     target = _target(config, located)
-    if (target / RECORD_NAME).exists() and read_json(target / RECORD_NAME)["dtype"] == config.dtype:
-        say(f"{target} is there already")
-        record = read_json(target / RECORD_NAME)
-    else:
+    record = _finished(target, located, dtype=config.dtype)
+    if record is None:
         record = _write_folder(config, located, target)
+    else:
+        say(f"{target} is there already")
     if config.link is not None:
         point_link(Path(config.link), target)
     return {"model_dir": str(target), **record, "report": [f"converted {located.folder.name} to {target}"]}
@@ -80,10 +80,26 @@ def _located(config: ConvertConfig) -> Located:
 def _target(config: ConvertConfig, located: Located) -> Path:
     if config.target_dir is None:
         return commit.data_dir(located.folder) / folder_name(config.dtype)
-    target = Path(config.target_dir)
-    if target.exists() and not (target / RECORD_NAME).exists():
-        raise ConfigError(f"{target} is there and no converted folder; name a new one with --output")
-    return target
+    return Path(config.target_dir)
+
+
+def _finished(target: Path, located: Located, *, dtype: str) -> dict[str, Any] | None:
+    """The record of a target that holds this conversion already; None where nothing is there.
+
+    Raises ConfigError for a target that holds anything else: nothing is written over.
+    """
+    if not target.exists():
+        return None
+    if not (target / RECORD_NAME).exists():
+        raise ConfigError(f"{target} is there and no converted folder; move it away, or name a new one")
+    record = read_json(target / RECORD_NAME)
+    told, wanted = (record.get("dtype"), record.get("index_sha256")), (dtype, located.index_digest)
+    if told != wanted:
+        raise ConfigError(
+            f"{target} is there, with step {record.get('step')} in {told[0]}, not step {located.step} of "
+            f"{located.folder} in {dtype}; move it away, or name a new one"
+        )
+    return record
 
 
 def _write_folder(config: ConvertConfig, located: Located, target: Path) -> dict[str, Any]:
@@ -186,6 +202,7 @@ def _record(config: ConvertConfig, located: Located, origin: Provenance, *, tens
         "dtype": config.dtype,
         "tensors": tensors,
         "checkpoint": located.folder.name,
+        "index_sha256": located.index_digest,
         "stage": origin.stage,
         "started_from": config.model_dir,
         "base_model": origin.base_model,

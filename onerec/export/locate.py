@@ -32,6 +32,11 @@ class Located:
     """The DCP folder of the weights."""
     is_ours: bool
 
+    @property
+    def index_digest(self) -> str:
+        """What tells this checkpoint from every other: sha256 of its index, in which DCP names each save."""
+        return hashlib.sha256((self.tensors_dir / INDEX_NAME).read_bytes()).hexdigest()
+
     def open(self) -> StoredTensors:
         """Its weights; raises ConfigError for a foreign folder without any."""
         stored = StoredTensors(self.tensors_dir, prefix="" if self.is_ours else FOREIGN_PREFIX)

@@ -149,6 +149,20 @@ def test_a_folder_that_somebody_else_made_is_not_written_over(foreign, tiny_prog
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["mine.txt"]
 
 
+def test_another_conversion_is_not_taken_for_this_one(foreign, tiny_programme, tmp_path):
+    convert(conversion(foreign, tiny_programme, tmp_path, step=7))
+    before = (tmp_path / "target" / "model.safetensors").stat().st_mtime_ns
+    convert(conversion(foreign, tiny_programme, tmp_path, step=7))
+    other = conversion(foreign, tiny_programme, tmp_path, step=7).model_copy(update={"dtype": "bf16"})
+    with pytest.raises(ConfigError, match="is there, with step 7 in fp32, not step 7"):
+        convert(other)
+    config = tiny.train_config(tiny_programme, tmp_path / "stage", duration={"max_steps": 7})
+    tiny.run(config)
+    with pytest.raises(ConfigError, match="move it away, or name a new one"):
+        convert(conversion(tmp_path / "stage", tiny_programme, tmp_path, step=7))
+    assert (tmp_path / "target" / "model.safetensors").stat().st_mtime_ns == before
+
+
 class Bomb:
     def __init__(self, path):
         self.path = path

@@ -49,7 +49,7 @@ def test_without_arguments_the_verbs_are_listed(tmp_path: Path) -> None:
         (["none.toml"], 2, "error: none.toml: cannot be read: No such file or directory"),
         (["status"], 2, "error: no run at runs/latest; name a run directory, or start one"),
         (["resume", "nowhere"], 2, "error: no run at nowhere or runs/nowhere"),
-        (["convert"], 2, "the following arguments are required: --step"),
+        (["convert"], 2, "no run at runs/latest"),
         (["test-model", "nowhere"], 2, "error: nowhere is no folder"),
     ],
 )

@@ -343,6 +343,7 @@ def test_every_key_has_a_class_and_only_these_do_not_change_results():
     }
     of_training = {
         "save_checkpoint_per_step": "cosmetic",
+        "save_checkpoint_per_minutes": "cosmetic",
         "keep_checkpoints": "cosmetic",
         "keep_every": "cosmetic",
         "logging_per_step": "cosmetic",
