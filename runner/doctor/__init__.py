@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from runner.doctor.checkpoints import check_checkpoints
 from runner.doctor.consumption import check_consumption
@@ -29,6 +31,7 @@ from runner.observe import is_owner_alive
 if TYPE_CHECKING:
     from runner.rundir import RunDir
 
+Found = TypeVar("Found")
 LOOKS = 3
 """How often a run that goes on is looked at, until nothing happened in between."""
 SET_UP_AGAIN = {"pending", "stale"}
@@ -88,9 +91,17 @@ def _look(run: RunDir, *, fast: bool) -> Diagnosis:
 def _checked(name: str, check: Callable[[], Check], *, run: RunDir) -> Check:
     """A check, or that it cannot be made because the disk does not answer."""
     try:
-        return check()
+        return _undisturbed(check)
     except OSError as fault:
         return Check(name, "not looked at", (_unreadable(fault, run),))
+
+
+def _undisturbed(look: Callable[[], Found]) -> Found:
+    """What a look finds; it is repeated when something that it had seen went meanwhile."""
+    for _ in range(LOOKS - 1):
+        with suppress(FileNotFoundError):
+            return look()
+    return look()
 
 
 def _unreadable(fault: OSError, run: RunDir) -> Finding:
@@ -107,7 +118,7 @@ def _read_stages(
     for step, one in zip(steps, told, strict=True):
         if step["kind"] == "train" and one.state not in SET_UP_AGAIN:
             try:
-                stages.append(read_stage(run, step, one, fast=fast))
+                stages.append(_undisturbed(partial(read_stage, run, step, one, fast=fast)))
             except OSError as fault:
                 unread.append(_unreadable(fault, run))
     return stages, unread

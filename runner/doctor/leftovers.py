@@ -5,9 +5,10 @@ Nothing is removed here. What a living process may still be writing is no findin
 
 from __future__ import annotations
 
+import os
 import re
-import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from runner.doctor.diagnosis import Check, Finding
@@ -16,7 +17,6 @@ from runner.rundir import CONVERSION_LEFTOVERS, SAVE_LEFTOVERS, WRITE_LEFTOVERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from runner.doctor.diagnosis import Standing
     from runner.history import PlannedStep
@@ -75,17 +75,16 @@ def _read(run: RunDir, path: Path, *, kind: Kind, step: str | None) -> Leftover:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    return sum(map(_own_size, path.rglob("*"))) if path.is_dir() else _own_size(path)
+    """Bytes of a file, or of all files in a folder; what goes meanwhile counts nothing."""
+    inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(map(_own_size, inside)) if path.is_dir() else _own_size(path)
 
 
 def _own_size(path: Path) -> int:
-    """Bytes of one file; a folder, and a file that goes meanwhile, count nothing."""
     try:
-        status = path.lstat()
+        return path.lstat().st_size
     except OSError:
         return 0
-    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size
 
 
 def _is_in_work(one: Leftover, standing: Standing, *, pids: frozenset[int], busy: frozenset[str]) -> bool:

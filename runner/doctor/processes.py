@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from runner.rundir import RunDir
 
 ROLES = ("shim", "trainer")
-DYING_SECONDS = 1.0
+DYING_SECONDS = 5.0
+"""What a trainer started ends when it sees that the trainer is gone; a process that loads torch, later."""
 POLL_SECONDS = 0.05
 
 
@@ -61,10 +62,7 @@ def read_recorded(run: RunDir, *, folders: Sequence[str]) -> tuple[list[Recorded
 
 
 def read_settled(recorded: Sequence[Recorded], standing: Standing) -> dict[int, Process]:
-    """The living processes; when some are left behind, those that still live after a grace to die in.
-
-    What a trainer started ends when it sees that the trainer is gone, a moment later.
-    """
+    """The living processes; when some are left behind, those that still live after a grace to die in."""
     deadline = time.monotonic() + DYING_SECONDS
     while True:
         processes = read_processes()

@@ -127,6 +127,7 @@ ILLEGAL = {
         "the run ended interrupted while a was running",
     ),
     "done with an exit code": ("run a b, start a 1, end a done 6", "it ended done with exit code 6"),
+    "a run done with an exit code": (DONE + " 6", "it ended done with exit code 6"),
     "failed with none": ("run a b, start a 1, end a failed 0", "it ended failed with exit code 0"),
     "an ending that is none": ("run a b, start a 1, end a running", "it ended running, which is no ending"),
     "made invalid without a runner": (
