@@ -15,14 +15,15 @@ from onerec.progress import sync_directory
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, *, makes_parents: bool = True) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place, flushed to disk, when the block ends well.
 
     An earlier `target` stays until then; when the block raises, it stays for good and the new folder goes.
+    Without `makes_parents` FileNotFoundError is raised where the folder around `target` is not there.
     """
     temporary = target.with_name(f".{target.name}.tmp")
     _remove(temporary)
-    temporary.mkdir(parents=True)
+    temporary.mkdir(parents=makes_parents)
     try:
         yield temporary
         _flush(temporary)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
 
-from onerec.checkpoint.tensors import SafeReader
+from onerec.checkpoint.tensors import SafeReader, read, told_as_storage
 from onerec.errors import StorageError
 
 if TYPE_CHECKING:
@@ -68,38 +68,54 @@ class StoredTensors:
 
         Raises StorageError naming the file for one that is missing, cut, or does not keep its checksum.
         """
-        for chunk in self._row_chunks(name):
+        chunks = self._row_chunks(name)
+        if chunks is None:
+            yield self._whole(name).reshape(-1)
+            return
+        for chunk in chunks:
             yield from self._archive(name, chunk).pieces()
 
     def rows(self, name: str, numbers: Sequence[int]) -> torch.Tensor:
         """Some rows of a table, ND."""
         chunks = self._row_chunks(name)
+        if chunks is None:
+            return self._whole(name)[list(numbers)]
         found = []
         for number in numbers:
             chunk = next(one for one in chunks if one.offsets[0] <= number < one.offsets[0] + one.sizes[0])
             found.append(self._archive(name, chunk).row(number - chunk.offsets[0]))
         return torch.stack(found)
 
-    def _row_chunks(self, name: str) -> list[Any]:
-        """Shards of a tensor by their first row; StorageError where they are no whole rows, or lack some."""
+    def _whole(self, name: str) -> torch.Tensor:
+        """A tensor whose shards are no whole rows, put together by DCP."""
+        stored_name, entry = self._entries[name]
+        tensor = torch.empty(entry.size, dtype=entry.properties.dtype)
+        with told_as_storage(self.folder):
+            read({stored_name: tensor}, self.folder, whose=str(self.folder), alone=True)
+        return tensor
+
+    def _row_chunks(self, name: str) -> list[Any] | None:
+        """Shards of a tensor by their first row; None where they are no whole rows.
+
+        Raises StorageError where the shards do not make up the tensor.
+        """
         shape, entry = self.shape(name), self._entries[name][1]
         chunks = sorted(
             (chunk for chunk in entry.chunks if chunk.sizes.numel()),
             key=lambda chunk: tuple(chunk.offsets),
         )
+        held = sum(chunk.sizes.numel() for chunk in chunks)
+        if held != math.prod(shape):
+            raise StorageError(
+                f"{self.folder}: its index tells of {held:,} of the {math.prod(shape):,} elements of {name}; "
+                "the checkpoint is incomplete, choose another"
+            )
         expected = 0
         for chunk in chunks:
             whole = tuple(chunk.sizes)[1:] == shape[1:] and not any(tuple(chunk.offsets)[1:])
             if not whole or (shape and chunk.offsets[0] != expected):
-                raise StorageError(
-                    f"{self.folder}: {name} is not stored in whole rows that follow each other; "
-                    "load it with torch.distributed.checkpoint and save it again sharded by rows"
-                )
+                return None
             expected += chunk.sizes[0] if shape else 1
-        if expected != (shape[0] if shape else 1) and torch.Size(shape).numel():
-            raise StorageError(
-                f"{self.folder}: {name} lacks rows from {expected} on; the checkpoint is incomplete"
-            )
         return chunks
 
     def _archive(self, name: str, chunk: Any) -> _Archive:
@@ -107,12 +123,12 @@ class StoredTensors:
         info = self._metadata.storage_data.get(index)
         if info is None:
             raise StorageError(f"{self.folder}: its index does not tell where {name} lies; it is damaged")
-        key = (info.relative_path, info.offset)
+        key, dtype = (info.relative_path, info.offset), self._entries[name][1].properties.dtype
         if key not in self._archives:
             path = self.folder / info.relative_path
             if path.parent.resolve() != self.folder.resolve():
                 raise StorageError(f"{self.folder}: its index names a file outside of it; refused")
-            self._archives[key] = _Archive(path, info.offset, info.length, tuple(chunk.sizes), name)
+            self._archives[key] = _Archive(path, info.offset, info.length, tuple(chunk.sizes), dtype, name)
         return self._archives[key]
 
 
@@ -137,6 +153,7 @@ class _Archive:
     offset: int
     length: int
     shape: tuple[int, ...]
+    dtype: torch.dtype
     name: str
 
     def pieces(self) -> Iterator[torch.Tensor]:
@@ -184,7 +201,7 @@ class _Archive:
                 name_bytes, extra_bytes = struct.unpack("<HH", header[26:30])
         except FAULTS as fault:
             raise self._damaged(f"{type(fault).__name__}: {fault}") from fault
-        if not isinstance(like, torch.Tensor) or tuple(like.shape) != self.shape:
+        if not isinstance(like, torch.Tensor) or (tuple(like.shape), like.dtype) != (self.shape, self.dtype):
             raise self._damaged("it holds something else than the index says")
         start = self.offset + data.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes
         size = like.numel() * like.element_size()

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.state import TRAINER_NAME
 from onerec.checkpoint.stored import StoredTensors
 from onerec.checkpoint.tensors import INDEX_NAME
 from onerec.errors import ConfigError, StorageError
-from onerec.model.hf_folder import EMBEDDING, HEAD
+from onerec.model.hf_folder import EMBEDDING, HEAD, read_json
 from onerec.model.safetensors_writer import bytes_of
 from onerec.progress import say
 
@@ -107,7 +108,7 @@ class Vouching:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="digests")
         self._damage: Future[str | None] | None = None
         if located.is_ours:
-            self._damage = self._thread.submit(commit.damage, located.folder, within="model")
+            self._damage = self._thread.submit(_damage, located.folder)
         else:
             say(
                 f"warning: {located.folder} has no {commit.COMMIT_NAME}: nothing but a checksum of each "
@@ -121,6 +122,19 @@ class Vouching:
         self._thread.shutdown(wait=False)
         if fault is not None:
             raise StorageError(f"{fault}; convert another step")
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """What is wrong with the files of a checkpoint that a conversion reads; None when their digests hold."""
+    fault = commit.damage(checkpoint, within="model")
+    if fault is not None:
+        return fault
+    path = commit.data_dir(checkpoint) / TRAINER_NAME
+    name = path.relative_to(checkpoint).as_posix()
+    told = read_json(checkpoint / commit.COMMIT_NAME)["sha256"].get(name)
+    if commit.facts_of(checkpoint, [path])[name].sha256 == told:
+        return None
+    return f"{path} differs from its digest: the file was damaged or exchanged after it was written"
 
 
 def _number(folder: Path) -> int:

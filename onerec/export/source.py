@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from onerec.checkpoint.stored import BLOCK_BYTES, StoredTensors
+from onerec.errors import ConfigError
 from onerec.model.hf_folder import CONFIG_NAME, EMBEDDING, HEAD, read_json
 from onerec.model.itemic_rows import ROWS_SUFFIX
 from onerec.model.load import tensor_files
@@ -115,9 +116,15 @@ class CheckpointWeights:
         return self.trained.shape(name) if name in self.trained else self.frozen.shape(name)
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
-        """Its elements in order."""
+        """Its elements in order; raises ConfigError for numbers that the format cannot hold."""
         for piece in self._stored(name):
-            yield piece.to(self.dtype)
+            cast = piece.to(self.dtype)
+            if self.dtype == torch.float16 and bool((cast.isinf() & piece.isfinite()).any()):
+                raise ConfigError(
+                    f"{name} has numbers beyond {torch.finfo(self.dtype).max:,.0f}, the largest of fp16; "
+                    "convert with --dtype bf16 or fp32"
+                )
+            yield cast
 
     def rows(self, name: str, numbers: Sequence[int]) -> torch.Tensor:
         """Some rows of a table, ND."""

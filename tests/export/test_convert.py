@@ -27,23 +27,6 @@ from tests import tiny
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-@pytest.fixture(scope="module")
-def stage(tiny_programme, tmp_path_factory):
-    """A short trained stage."""
-    config = tiny.train_config(
-        tiny_programme, tmp_path_factory.mktemp("convert") / "stage", duration={"max_steps": 3}
-    )
-    tiny.run(config)
-    return Path(config["output_dir"])
-
-
-@pytest.fixture
-def copy(stage, tmp_path):
-    """A copy of it, without what was converted."""
-    shutil.copytree(stage, tmp_path / "stage", ignore=shutil.ignore_patterns("converted*"))
-    return tmp_path / "stage"
-
-
 def conversion(stage, programme, tmp_path, **changes):
     return ConvertConfig(
         output_dir=str(tmp_path / "records"),
@@ -115,7 +98,8 @@ def test_the_card_tells_where_the_model_comes_from(copy, tiny_programme, tmp_pat
     ):
         assert text in told
     assert str(tmp_path) not in told
-    assert set(record["proved"]) == {"tensors", "logits", "loading"}
+    assert set(record["proved"]) == {"tensors", "logits", "loading", "files"}
+    assert str(tmp_path) not in json.dumps(record)
 
 
 def test_a_second_conversion_does_nothing(stage, tiny_programme, tmp_path):
@@ -203,7 +187,7 @@ def test_a_checkpoint_that_was_pruned_before_its_conversion_began_is_told(
     monkeypatch.setattr("onerec.convert.choose", choose)
     with pytest.raises(ConfigError, match="removed in the meantime; convert another step"):
         convert(conversion(copy, tiny_programme, tmp_path))
-    assert not (copy / "step3" / "global_step3" / "converted").exists()
+    assert not (copy / "step3").exists()
 
 
 def test_killed_at_any_moment_there_is_a_whole_folder_or_none(copy, tiny_programme, tmp_path):

@@ -19,7 +19,7 @@ from onerec.export.locate import locate
 from tests import tiny
 
 WRITER = """
-import sys, torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
+import os, sys, torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.device_mesh import init_device_mesh
@@ -32,19 +32,21 @@ class App:
         return {"model": self.model, "optimizer": moments, "note": "bytes"}
     def load_state_dict(self, _): pass
 
-source, target, head = sys.argv[1:]
+source, target, head, by = sys.argv[1:]
 dist.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (dist.get_world_size(),))
 tensors = load_file(source)
 if head != "none":
     tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + (head == "other")
-sharded = {name: distribute_tensor(one.float(), mesh, [Shard(0)]) for name, one in tensors.items()}
+axis = {name: one.ndim - 1 if by == "columns" else 0 for name, one in tensors.items()}
+sharded = {name: distribute_tensor(one.float(), mesh, [Shard(axis[name])]) for name, one in tensors.items()}
 dcp.save({"app": App(sharded)}, storage_writer=FileSystemWriter(target, thread_count=2))
-dist.destroy_process_group()
+dist.barrier()
+os._exit(0)  # destructors of a process group may wait for ranks that are gone, and abort
 """
 
 
-def written(programme, folder, *, head):
+def written(programme, folder, *, head, by="rows"):
     """A checkpoint as OpenOneRec lays it out, of two ranks with two files each; the folder of all steps."""
     program = folder / "writer.py"
     program.write_text(WRITER)
@@ -52,7 +54,7 @@ def written(programme, folder, *, head):
     source = programme / "expanded" / "model" / "model.safetensors"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*launcher, "--log-dir", folder / "logs", program, source, target, head],
+        [*launcher, "--log-dir", folder / "logs", program, source, target, head, by],
         capture_output=True,
         text=True,
         check=False,
@@ -92,6 +94,30 @@ def test_a_checkpoint_of_openonerec_is_converted_however_it_is_named(
         assert torch.equal(converted[name], tensor.float()), name
     assert json.loads((tmp_path / "target" / "conversion.json").read_text())["step"] == 7
     assert "vouches for its bytes" in capsys.readouterr().err
+
+
+def test_shards_that_are_no_whole_rows_are_put_together(tiny_programme, tmp_path):
+    source = written(tiny_programme, tmp_path, head="same", by="columns")
+    assert locate(source, 7).open()._row_chunks("model.embed_tokens.weight") is None
+    convert(conversion(source, tiny_programme, tmp_path, step=7))
+    original = load_file(tiny_programme / "expanded" / "model" / "model.safetensors")
+    converted = load_file(tmp_path / "target" / "model.safetensors")
+    for name, tensor in original.items():
+        assert torch.equal(converted[name], tensor.float()), name
+    next((source / "step7" / "global_step7").glob("__1_*.distcp")).unlink()
+    shutil.rmtree(tmp_path / "target")
+    with pytest.raises(StorageError, match=str(source / "step7")):
+        convert(conversion(source, tiny_programme, tmp_path, step=7))
+
+
+def test_an_index_that_lacks_a_shard_is_told(hurt, tiny_programme, tmp_path):
+    metadata = pickle.loads((hurt / ".metadata").read_bytes())
+    metadata.state_dict_metadata["app.model.model.norm.weight"].chunks.pop()
+    (hurt / ".metadata").write_bytes(pickle.dumps(metadata))
+    with pytest.raises(
+        StorageError, match=r"16 of the 32 elements of model\.norm\.weight; the checkpoint is"
+    ):
+        convert(conversion(hurt, tiny_programme, tmp_path))
 
 
 def test_the_verb_does_it(foreign, tiny_programme, tmp_path):

@@ -1,6 +1,7 @@
 """The proof of a converted folder fails whenever something in it is not as it should be."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def theta(folder):
 FAULTS = {
     "another rope theta": (theta, "other logits"),
     "another epsilon": (lambda folder: edit_config(folder, rms_norm_eps=1e-2), "other logits"),
+    "an epsilon that bf16 would hide": (
+        lambda folder: edit_config(folder, rms_norm_eps=2e-6),
+        "other logits",
+    ),
+    "a key that no logit shows": (
+        lambda folder: edit_config(folder, max_position_embeddings=64),
+        "max_position_embeddings is 64, the stage started with 256",
+    ),
+    "a tokenizer cut off": (
+        lambda folder: os.truncate(folder / "tokenizer.json", 100),
+        r"tokenizer\.json reads back differently",
+    ),
     "one layer less": (
         lambda folder: edit_config(folder, num_hidden_layers=1, layer_types=["full_attention"]),
         r"has model\.layers\.1",
@@ -82,13 +95,13 @@ FAULTS = {
 def test_a_planted_fault_is_found_and_no_folder_is_left(stage, tiny_programme, tmp_path, monkeypatch, fault):
     plant, told = FAULTS[fault]
     copy = shutil.copytree(stage, tmp_path / "stage")
-    carry = program._carry
+    carry = program.carry
 
     def carry_and_plant(model_dir, folder, **options):
         carry(model_dir, folder, **options)
         plant(folder)
 
-    monkeypatch.setattr(program, "_carry", carry_and_plant)
+    monkeypatch.setattr(program, "carry", carry_and_plant)
     with pytest.raises(OneRecError, match=told):
         convert(conversion(copy, tiny_programme, tmp_path))
     assert not list((copy / "step1" / "global_step1").glob("*converted*"))
