@@ -38,6 +38,8 @@ class Record:
     """What is wrong with single lines, or with the file."""
     torn_bytes: int = 0
     """Length of a last line without its end."""
+    unreadable: str | None = None
+    """Why the file could not be read at all."""
 
 
 def read_record(path: Path) -> Record:
@@ -47,7 +49,7 @@ def read_record(path: Path) -> Record:
     except FileNotFoundError:
         return Record()
     except OSError as fault:
-        return Record(faults=(f"cannot be read: {fault.strerror}",))
+        return Record(unreadable=fault.strerror)
     end = text.rfind(b"\n") + 1
     events: list[Event] = []
     faults: list[str] = []
@@ -96,6 +98,10 @@ def _damage(record: Record, standing: Standing) -> Iterator[Finding]:
         f"restore {standing.path_of(place)} from a copy; without one, start under another name: the "
         "checkpoints can be gone on from with resume_from"
     )
+    if record.unreadable is not None:
+        text = f"it cannot be read: {record.unreadable}"
+        yield Finding("error", place, text, "look as the owner of the run, or mend the disk")
+        return
     for fault in record.faults[:MOST_TOLD]:
         yield Finding("error", place, fault, remedy)
     if len(record.faults) > MOST_TOLD:

@@ -5,7 +5,7 @@ The kernel's list of locks is read; no lock is taken, so that a runner can start
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from runner.doctor.diagnosis import Check, Finding
@@ -33,6 +33,8 @@ class LockFacts:
     """Processes that have the file open, where it is held and its owner is gone."""
     is_stop_asked: bool = False
     """Whether the control file is there."""
+    is_told: bool = True
+    """Whether the file could be read, so that nobody in it is nobody."""
 
     @property
     def has_living_owner(self) -> bool:
@@ -42,12 +44,13 @@ class LockFacts:
 
 def read_lock(run: RunDir) -> LockFacts:
     """The lock of a run as it stands."""
-    told = read_object(run.lock).values
-    owner = cast("Identity", told) if is_identity(dict(told)) else None
-    facts = LockFacts(is_locked(run.lock), owner, is_stop_asked=run.stop_file.exists())
+    document = read_object(run.lock)
+    owner = cast("Identity", document.values) if is_identity(document.values) else None
+    is_told = not (document.fault or "").startswith("cannot be read")
+    facts = LockFacts(is_locked(run.lock), owner, is_stop_asked=run.stop_file.exists(), is_told=is_told)
     if not facts.is_held or facts.has_living_owner:
         return facts
-    return LockFacts(True, owner, holders_of(run.lock), facts.is_stop_asked)
+    return replace(facts, holders=holders_of(run.lock))
 
 
 def check_lock(facts: LockFacts, standing: Standing) -> Check:
@@ -58,7 +61,7 @@ def check_lock(facts: LockFacts, standing: Standing) -> Check:
 
 def _findings(facts: LockFacts, standing: Standing) -> Iterator[Finding]:
     run = standing.run
-    if facts.is_held and not standing.is_alive:
+    if facts.is_held and facts.is_told and not standing.is_alive:
         pids = " ".join(map(str, facts.holders))
         by = f"process {pids.replace(' ', ', ')}" if pids else "a process that cannot be seen from here"
         text = f"it is held by {by}, and the runner that took it is gone: no runner can start"

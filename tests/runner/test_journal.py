@@ -51,6 +51,8 @@ def test_wherever_the_last_line_is_torn_it_is_dropped_and_the_next_writer_goes_o
         (lambda line: line.replace(b'"number":1', b'"number":2'), "its checksum does not fit"),
         (lambda line: b"{}", "it is no event"),
         (lambda line: b"[1]", "it is no event"),
+        (lambda line: b'{"crc":"44136fa3"}', "it is no event"),
+        (lambda line: b"[" * 100_000, "it is no event"),
         (lambda line: line[:-5], "it is no event"),
     ],
 )

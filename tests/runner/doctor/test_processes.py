@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runner.doctor import examine
+from runner.doctor.diagnosis import Standing
+from runner.doctor.lock import LockFacts, check_lock
+from runner.history import History
 from runner.process import identify, start_ticks
 from tests.runner.doctor.planting import dead, findings, told
 from tests.runner.programme import wait_until
@@ -162,6 +165,12 @@ def test_a_lock_file_of_a_dead_runner_and_a_stop_request_nobody_follows_are_told
     assert findings(finished, least="info") == [("info", "lock"), ("info", "control/stop.json")]
     assert "the kernel has freed it" in told(finished, "lock")
     assert "the next start takes it away" in told(finished, "control/stop.json")
+
+
+def test_a_lock_that_may_not_be_read_tells_nothing(finished: RunDir) -> None:
+    standing = Standing(finished, History(), is_alive=False)
+    assert check_lock(LockFacts(True, None, is_told=False), standing).findings == ()
+    assert not check_lock(LockFacts(True, None), standing).ok
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}'])
