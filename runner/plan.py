@@ -343,7 +343,11 @@ def _section(kind: type[SectionT], stage: Section) -> SectionT:
 
 
 def _name_of(path: str | None) -> str | None:
-    return None if path is None else PurePath(path).name
+    """Name of a model by its folder; in the Hub's cache, models--Qwen--Qwen3-1.7B/snapshots/..., its id."""
+    if path is None:
+        return None
+    cached = [part for part in PurePath(path).parts if part.startswith("models--")]
+    return cached[-1].removeprefix("models--").replace("--", "/", 1) if cached else PurePath(path).name
 
 
 def _outside(role: str, path: str | None) -> tuple[Read, ...]:

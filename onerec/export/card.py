@@ -6,6 +6,7 @@ Its front matter is what the Hugging Face hub reads: https://huggingface.co/docs
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ def card(origin: Provenance, *, itemic_example: str | None) -> str:
 
 
 def _front_matter(origin: Provenance) -> list[str]:
-    base = [f"base_model: {origin.base_model}"] if origin.base_model else []
+    base = [f"base_model: {json.dumps(origin.base_model)}"] if origin.base_model else []  # JSON is YAML
     return [
         "---",
         "library_name: transformers",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from safetensors import safe_open
 
-from onerec.checkpoint.stored import BLOCK_BYTES, StoredTensors
+from onerec.checkpoint.archive import BLOCK_BYTES
+from onerec.checkpoint.stored import StoredTensors
 from onerec.errors import ConfigError
 from onerec.model.hf_folder import CONFIG_NAME, EMBEDDING, HEAD, read_json
 from onerec.model.itemic_rows import ROWS_SUFFIX

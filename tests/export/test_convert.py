@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import metadata_load
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from onerec.checkpoint import commit, stored
+from onerec.checkpoint import archive, commit
 from onerec.checkpoint.retention import Retention, prune
 from onerec.checkpoint.tensors import read
 from onerec.config import ConvertConfig
@@ -80,14 +81,15 @@ def test_frozen_rows_come_from_the_folder_that_the_stage_started_from(tiny_untie
 def test_the_card_tells_where_the_model_comes_from(copy, tiny_programme, tmp_path):
     manifest = tmp_path / "manifest.toml"
     manifest.write_text('name = "a"\n')
-    config = conversion(copy, tiny_programme, tmp_path, base_model="Qwen3-0.6B", manifest=str(manifest))
+    config = conversion(copy, tiny_programme, tmp_path, base_model="Qwen3: 0.6B", manifest=str(manifest))
     folder = Path(convert(config)["model_dir"])
     told = (folder / "README.md").read_text()
     rows = tiny.metrics({"output_dir": str(copy)})
     record = json.loads((folder / "conversion.json").read_text())
+    front = metadata_load(folder / "README.md")
+    assert (front["base_model"], front["pipeline_tag"]) == ("Qwen3: 0.6B", "text-generation")
     for text in (
-        "base_model: Qwen3-0.6B",
-        "| base model | Qwen3-0.6B |",
+        "| base model | Qwen3: 0.6B |",
         "| optimizer step | 3 |",
         f"| tokens read | {sum(row['tokens'] for row in rows):,} |",
         f"| samples read | {sum(row['samples'] for row in rows):,} |",
@@ -227,6 +229,6 @@ def test_killed_at_any_moment_there_is_a_whole_folder_or_none(copy, tiny_program
 
 @pytest.mark.parametrize("block", [1 << 9, 3000])
 def test_how_much_is_read_at_a_time_changes_nothing(copy, tiny_programme, tmp_path, monkeypatch, block):
-    monkeypatch.setattr(stored, "BLOCK_BYTES", block)  # the proof reads as much as ever: the sizes differ
+    monkeypatch.setattr(archive, "BLOCK_BYTES", block)  # the proof reads as much as ever: the sizes differ
     told = convert(conversion(copy, tiny_programme, tmp_path, dtype="fp32"))
     assert "bit-identical" in told["proved"]["logits"]

@@ -3,15 +3,20 @@
 import json
 import os
 import shutil
+from collections import deque
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from onerec import convert as program
 from onerec.convert import convert
 from onerec.errors import OneRecError
+from onerec.export.logits import prompt_of, walk
+from onerec.export.source import FolderWeights
+from onerec.model.load import tensor_files
 from tests import tiny
 from tests.export.test_convert import conversion
 
@@ -111,3 +116,15 @@ def test_a_planted_fault_is_found_and_no_folder_is_left(stage, tiny_programme, t
 def test_without_a_fault_the_same_way_ends_well(stage, tiny_programme, tmp_path):
     copy = shutil.copytree(stage, tmp_path / "stage")
     assert "bit-identical" in convert(conversion(copy, tiny_programme, tmp_path))["proved"]["logits"]
+
+
+def test_the_logits_of_the_proof_are_those_of_the_whole_model(stage, tiny_programme, tmp_path):
+    copy = shutil.copytree(stage, tmp_path / "stage")
+    folder = convert(conversion(copy, tiny_programme, tmp_path, dtype="fp32"))["model_dir"]
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        whole_TV = model(input_ids=torch.tensor([prompt_of(model.config)])).logits[0]
+    weights = FolderWeights(tensor_files(Path(folder)))
+    walked_TV = walk(weights, config=model.config, visit=lambda _, pieces: deque(pieces, maxlen=0))
+    assert whole_TV.std() > 0.1
+    assert torch.allclose(walked_TV, whole_TV, rtol=1e-5, atol=1e-6)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onerec.config import PrepareConfig, TrainConfig, dump_config, load_config
+from onerec.config import ConvertConfig, PrepareConfig, TrainConfig, dump_config, load_config
 from onerec.errors import ConfigError
 from runner.manifest import load
 from runner.plan import plan
@@ -219,3 +219,18 @@ def test_a_fingerprint_depends_on_nothing_but_the_ingredients(tmp_path: Path) ->
 
     for step in small_plan(tmp_path).steps:
         assert fingerprint(json.loads(json.dumps(step.ingredients))) == step.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("/models/Qwen3-1.7B", "Qwen3-1.7B"),
+        ("/cache/hub/models--Qwen--Qwen3-1.7B/snapshots/70d244cc86cc", "Qwen/Qwen3-1.7B"),
+    ],
+)
+def test_a_model_card_gets_the_name_of_the_base_model(tmp_path: Path, folder: str, name: str) -> None:
+    path = tmp_path / "based.toml"
+    path.write_text(BASED.replace("/models/Qwen3", folder))
+    config = plan(load(path, ()).manifest, run=RUN, identities={}).step("sft:convert").config
+    assert isinstance(config, ConvertConfig)
+    assert config.base_model == name
