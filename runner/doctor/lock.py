@@ -5,6 +5,7 @@ The kernel's list of locks is read; no lock is taken, so that a runner can start
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -47,7 +48,10 @@ def read_lock(run: RunDir) -> LockFacts:
     document = read_object(run.lock)
     owner = cast("Identity", document.values) if is_identity(document.values) else None
     is_told = not (document.fault or "").startswith("cannot be read")
-    facts = LockFacts(is_locked(run.lock), owner, is_stop_asked=run.stop_file.exists(), is_told=is_told)
+    is_stop_asked = os.path.lexists(
+        run.stop_file
+    )  # exists() raises in a folder that is closed to us
+    facts = LockFacts(is_locked(run.lock), owner, is_stop_asked=is_stop_asked, is_told=is_told)
     if not facts.is_held or facts.has_living_owner:
         return facts
     return replace(facts, holders=holders_of(run.lock))
