@@ -48,9 +48,7 @@ def read_lock(run: RunDir) -> LockFacts:
     document = read_object(run.lock)
     owner = cast("Identity", document.values) if is_identity(document.values) else None
     is_told = not (document.fault or "").startswith("cannot be read")
-    is_stop_asked = os.path.lexists(
-        run.stop_file
-    )  # exists() raises in a folder that is closed to us
+    is_stop_asked = os.path.lexists(run.stop_file)  # exists() raises in a folder that is closed to us
     facts = LockFacts(is_locked(run.lock), owner, is_stop_asked=is_stop_asked, is_told=is_told)
     if not facts.is_held or facts.has_living_owner:
         return facts
