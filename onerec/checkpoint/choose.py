@@ -35,7 +35,8 @@ def newest_sound(stage_dir: Path, *, report: list[str]) -> Path | None:
         fault = commit.damage(checkpoint)
         if fault is None:
             report += [f"{told}; set aside as {commit.quarantine(bad).name}" for bad, told in damaged]
-            if damaged:
+            # a kill after the rename of a save leaves `latest` behind, and no later save may follow
+            if commit.latest_name(stage_dir) != checkpoint.name:
                 commit.point_latest(stage_dir, checkpoint.name)
             return checkpoint
         damaged.append((checkpoint, f"checkpoint {checkpoint.name} is damaged: {fault}"))

@@ -149,6 +149,14 @@ def point_latest(stage_dir: Path, name: str) -> None:
     sync_directory(stage_dir)
 
 
+def latest_name(stage_dir: Path) -> str | None:
+    """The checkpoint that `latest` names; None where it is not there."""
+    try:
+        return (stage_dir / LATEST_NAME).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
 def files_in(folder: Path) -> list[Path]:
     """All files below a folder, in order."""
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -115,3 +115,14 @@ def test_the_commit_record_holds_the_digest_of_every_file(tmp_path):
     record = json.loads((save(tmp_path, 3) / commit.COMMIT_NAME).read_text())
     assert record["step"] == 3
     assert list(record["sha256"]) == ["global_step3/model/shard"]
+
+
+def test_latest_names_the_checkpoint_that_is_taken_after_a_kill_before_it_was_moved(tmp_path):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    commit.point_latest(tmp_path, "step1")
+    assert choose.newest_sound(tmp_path, report=[]) == tmp_path / "step2"
+    assert (tmp_path / "latest").read_text() == "step2\n"
+    (tmp_path / "latest").unlink()
+    assert choose.newest_sound(tmp_path, report=[]) == tmp_path / "step2"
+    assert (tmp_path / "latest").read_text() == "step2\n"
