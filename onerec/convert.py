@@ -131,24 +131,26 @@ def _write_tensors(
     require_room(folder, needed_bytes=sum(map(math.prod, shapes.values())) * weights.dtype.itemsize)
     progress = Progress(Path(config.output_dir), total=len(shapes), unit="tensors")
     limit = int(config.max_shard_gigabytes * 1e9)
-    digests: dict[str, str] = {}
+    written = 0
     with ShardWriter(folder, dtype=weights.dtype, max_shard_bytes=limit) as writer:
         writer.plan(shapes)
 
         def write(name: str, pieces: Iterator[torch.Tensor]) -> None:
-            digests[name] = writer.write(name, pieces)
-            progress.update(len(digests))
+            nonlocal written
+            writer.write(name, pieces)
+            written += 1
+            progress.update(written)
 
         logits = walk(weights, config=model_config, visit=write)
-    if set(digests) != set(shapes):
-        odd = sorted(set(digests) ^ set(shapes))
+    if set(writer.digests) != set(shapes):
+        odd = sorted(set(writer.digests) ^ set(shapes))
         raise OneRecError(f"{folder}: {odd[0]} was not written; the model has a part that this does not know")
     if not logits.isfinite().all():
         raise OneRecError(
             f"{weights.trained.folder} gives logits that are not finite: its weights hold NaN or infinity; "
             "convert an earlier step"
         )
-    return digests, logits
+    return writer.digests, logits
 
 
 def _an_item(folder: Path) -> str | None:

@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
+from onerec.block import Block
 from onerec.errors import StorageError
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 16 << 20
 """Most bytes that are read at a time."""
 LOCAL_HEADER_BYTES = 30
 """Of a member of a zip archive, before its name: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT"""
@@ -70,8 +71,11 @@ class Archive:
     dtype: torch.dtype
     name: str
 
-    def pieces(self) -> Iterator[torch.Tensor]:
-        """Its elements in order, flat, in blocks of whole rows; StorageError where its bytes are damaged."""
+    def pieces(self, block: Block, *, checks: bool) -> Iterator[torch.Tensor]:
+        """Its elements in order, flat, in pieces of whole rows, each of which lasts until the next.
+
+        With `checks` the archive's checksum is compared. Raises StorageError where bytes are damaged.
+        """
         layout = self._layout
         if not layout.is_plain:
             yield self._loaded().reshape(-1)
@@ -82,11 +86,12 @@ class Archive:
         with self.path.open("rb") as file:
             file.seek(layout.start)
             for begin in range(0, layout.size, step):
-                data = bytearray(min(step, layout.size - begin))
+                piece = block.of_size(min(step, layout.size - begin))
+                data = memoryview(piece.numpy())
                 if file.readinto(data) != len(data):
                     raise self._damaged("it is cut off")
-                checksum = zlib.crc32(data, checksum)
-                yield torch.frombuffer(data, dtype=self.dtype)
+                checksum = zlib.crc32(data, checksum) if checks else layout.checksum
+                yield piece.view(self.dtype)
         if checksum != layout.checksum:
             raise self._damaged("its checksum does not fit")
 

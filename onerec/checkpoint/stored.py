@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.distributed.checkpoint.metadata import MetadataIndex, TensorStorageMetadata
 
+from onerec.block import Block
 from onerec.checkpoint.archive import FAULTS, Archive
 from onerec.checkpoint.tensors import INDEX_NAME, SafeReader, read, told_as_storage
 from onerec.errors import StorageError
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 class StoredTensors:
     """The tensors of a DCP folder whose names begin with a prefix, which is left off."""
 
-    def __init__(self, folder: Path, *, prefix: str = "") -> None:
-        """Reads the index; raises StorageError for one that is missing, damaged or hostile."""
-        self.folder = folder
+    def __init__(self, folder: Path, *, prefix: str = "", checks: bool = True) -> None:
+        """Reads the index; raises StorageError for one that is missing, damaged or hostile.
+
+        Without `checks` no checksum of an archive is compared: where digests of the files are.
+        """
+        self.folder, self._checks, self._block = folder, checks, Block()
         try:
             metadata = SafeReader(folder).read_metadata()
             self._places = _places_of(metadata.storage_data)
@@ -57,7 +61,7 @@ class StoredTensors:
         return tuple(self._entries[name][1].size)
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
-        """The elements of a tensor in order, in flat pieces of whole rows where a row fits into a block.
+        """The elements of a tensor in order, in flat pieces of whole rows that last until the next one.
 
         Raises StorageError naming the file for one that is missing, cut, or does not keep its checksum.
         """
@@ -66,7 +70,7 @@ class StoredTensors:
             yield self._whole(name).reshape(-1)
             return
         for chunk in chunks:
-            yield from self._archive(name, chunk).pieces()
+            yield from self._archive(name, chunk).pieces(self._block, checks=self._checks)
 
     def rows(self, name: str, numbers: Sequence[int]) -> torch.Tensor:
         """Some rows of a table, ND."""

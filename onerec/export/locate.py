@@ -40,7 +40,8 @@ class Located:
 
     def open(self) -> StoredTensors:
         """Its weights; raises ConfigError for a foreign folder without any."""
-        stored = StoredTensors(self.tensors_dir, prefix="" if self.is_ours else FOREIGN_PREFIX)
+        prefix = "" if self.is_ours else FOREIGN_PREFIX
+        stored = StoredTensors(self.tensors_dir, prefix=prefix, checks=not self.is_ours)
         if not stored.names():
             raise ConfigError(
                 f"{self.tensors_dir} holds no weights named {FOREIGN_PREFIX}*; give a checkpoint of "

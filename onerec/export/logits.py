@@ -42,9 +42,16 @@ def walk(weights: Weights, *, config: Qwen3Config, visit: Visit) -> torch.Tensor
     positions_T = torch.arange(len(ids))[None]
     rotary = Qwen3RotaryEmbedding(config=config)
     embeddings = rotary(hidden_TD[None], positions_T)
+    memory: dict[str, torch.Tensor] = {}  # one layer's, which the next takes over
     for number in range(config.num_hidden_layers):
         layer = _filled(
-            Qwen3DecoderLayer, config, number, weights=weights, prefix=f"model.layers.{number}.", visit=visit
+            Qwen3DecoderLayer,
+            config,
+            number,
+            weights=weights,
+            prefix=f"model.layers.{number}.",
+            visit=visit,
+            memory=memory,
         )
         told = layer(
             hidden_TD[None], attention_mask=None, position_ids=positions_T, position_embeddings=embeddings
@@ -57,38 +64,39 @@ def walk(weights: Weights, *, config: Qwen3Config, visit: Visit) -> torch.Tensor
         weights=weights,
         prefix="model.norm.",
         visit=visit,
+        memory={},
     )
     return _project(norm(hidden_TD), weights, is_tied=config.tie_word_embeddings, visit=visit)
 
 
 def _filled(
-    kind: type[nn.Module], *arguments: object, weights: Weights, prefix: str, visit: Visit
+    kind: type[nn.Module],
+    *arguments: object,
+    weights: Weights,
+    prefix: str,
+    visit: Visit,
+    memory: dict[str, torch.Tensor],
 ) -> nn.Module:
-    """A module with its weights in fp32; each is visited as it is stored."""
+    """A module with its weights in fp32, in memory by their names; each is visited as it is stored."""
     with torch.device("meta"):
         module = kind(*arguments)
     state = {}
     for name, parameter in sorted(module.named_parameters()):
-        kept = Kept(tuple(parameter.shape))
-        visit(prefix + name, kept.passing(weights.pieces(prefix + name)))
-        state[name] = kept.tensor
+        if name not in memory or memory[name].shape != parameter.shape:
+            memory[name] = torch.empty(parameter.shape)
+        visit(prefix + name, _kept(memory[name], weights.pieces(prefix + name)))
+        state[name] = memory[name]
     module.load_state_dict(state, assign=True)
     return module.eval()
 
 
-class Kept:
-    """Keeps a tensor in fp32 while its pieces pass on."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.tensor = torch.empty(shape)
-        self._at = 0
-
-    def passing(self, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The same pieces."""
-        for piece in pieces:
-            self.tensor.view(-1)[self._at : self._at + piece.numel()] = piece
-            self._at += piece.numel()
-            yield piece
+def _kept(tensor: torch.Tensor, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The same pieces, which fill a tensor on their way."""
+    flat, at = tensor.view(-1), 0
+    for piece in pieces:
+        flat[at : at + piece.numel()] = piece
+        at += piece.numel()
+        yield piece
 
 
 def _project(hidden_TD: torch.Tensor, weights: Weights, *, is_tied: bool, visit: Visit) -> torch.Tensor:

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from onerec.errors import ConfigError, OneRecError, StorageError
 from onerec.export.logits import walk
 from onerec.export.source import FolderWeights
+from onerec.lane import Lane
 from onerec.model.hf_folder import HEAD
 from onerec.model.load import tensor_files
 from onerec.model.safetensors_writer import bytes_of
@@ -67,7 +68,8 @@ def prove(folder: Path, *, digests: Mapping[str, str], logits: torch.Tensor) -> 
         check_fits(weights, config, whose=str(folder))
     except ConfigError as fault:
         raise OneRecError(f"what was written is not what transformers expects: {fault}") from fault
-    again = walk(weights, config=config, visit=_Comparing(weights, digests))
+    with Lane() as lane:
+        again = walk(weights, config=config, visit=_Comparing(weights, digests, lane))
     if not torch.equal(again, logits):
         difference = float((again - logits).abs().max())
         raise OneRecError(
@@ -82,15 +84,18 @@ def prove(folder: Path, *, digests: Mapping[str, str], logits: torch.Tensor) -> 
 
 
 class _Comparing:
-    """Compares the digest of every tensor that is visited."""
+    """Compares the digest of every tensor that is visited, a little behind the visit."""
 
-    def __init__(self, weights: FolderWeights, digests: Mapping[str, str]) -> None:
-        self._files, self._digests = weights.files, digests
+    def __init__(self, weights: FolderWeights, digests: Mapping[str, str], lane: Lane) -> None:
+        self._files, self._digests, self._lane = weights.files, digests, lane
 
     def __call__(self, name: str, pieces: Iterator[torch.Tensor]) -> None:
         digest = hashlib.sha256()
         for piece in pieces:
-            digest.update(bytes_of(piece))
+            self._lane.do(digest.update, bytes_of(piece))
+        self._lane.do(self._compare, name, digest)
+
+    def _compare(self, name: str, digest: hashlib._Hash) -> None:
         if digest.hexdigest() != self._digests[name]:
             raise StorageError(
                 f"{self._files[name]}: {name} reads back differently than it was written; the disk is failing"

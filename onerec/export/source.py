@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors import safe_open
 
+from onerec.block import Block
 from onerec.checkpoint.archive import BLOCK_BYTES
 from onerec.checkpoint.stored import StoredTensors
 from onerec.errors import ConfigError
@@ -39,7 +41,7 @@ class Weights(Protocol):
         """Shape of one."""
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
-        """Its elements in order, in flat pieces; whole rows where rows are not larger than a block."""
+        """Its elements in order, in flat pieces of whole rows, each of which lasts until the next."""
 
     def rows(self, name: str, numbers: Sequence[int]) -> torch.Tensor:
         """Some rows of a table, ND."""
@@ -70,8 +72,15 @@ class FolderWeights:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of one."""
-        with safe_open(self.files[name], framework="pt") as file:
-            return tuple(file.get_slice(name).get_shape())
+        return self._shapes[name]
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        found = {}
+        for path in set(self.files.values()):
+            with safe_open(path, framework="pt") as file:
+                found.update({name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+        return found
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
         """Its elements in order, in the format of the file."""
@@ -106,6 +115,7 @@ class CheckpointWeights:
     trained: StoredTensors
     frozen: FolderWeights
     dtype: torch.dtype
+    _block: Block = field(default_factory=Block)
 
     def names(self) -> list[str]:
         """Names of all tensors of the model; itemic rows are a part of their table."""
@@ -117,9 +127,12 @@ class CheckpointWeights:
         return self.trained.shape(name) if name in self.trained else self.frozen.shape(name)
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
-        """Its elements in order; raises ConfigError for numbers that the format cannot hold."""
+        """Its elements in order, in pieces that last until the next.
+
+        Raises ConfigError for numbers that the format cannot hold.
+        """
         for piece in self._stored(name):
-            cast = piece.to(self.dtype)
+            cast = self._block.copy_of(piece, self.dtype)
             if self.dtype == torch.float16 and bool((cast.isinf() & piece.isfinite()).any()):
                 raise ConfigError(
                     f"{name} has numbers beyond {torch.finfo(self.dtype).max:,.0f}, the largest of fp16; "

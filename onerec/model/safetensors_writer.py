@@ -1,4 +1,4 @@
-"""Write tensors into safetensors shards as they come, holding one at a time.
+"""Write tensors into safetensors shards as they come, in pieces, of which a few are held at a time.
 
 The header of a safetensors file tells every offset before the data, so shapes are planned first. Format:
 https://github.com/huggingface/safetensors#format
@@ -11,10 +11,13 @@ import json
 import math
 import struct
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 
+from onerec.block import Block
+from onerec.lane import DEPTH, Lane
 from onerec.model.hf_folder import INDEX_NAME, SINGLE_NAME, write_json
 
 if TYPE_CHECKING:
@@ -54,10 +57,14 @@ def split(shapes: Mapping[str, tuple[int, ...]], *, item_bytes: int, max_shard_b
 
 
 class ShardWriter:
-    """Writes planned tensors of one number format in order; what is written is whole once it is left."""
+    """Writes planned tensors of one number format in order, in a thread; all is written once it is left."""
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, max_shard_bytes: int) -> None:
+        self.digests: dict[str, str] = {}
+        """sha256 of the bytes of each tensor; complete once the writer is left."""
         self._folder, self._dtype, self._max_shard_bytes = folder, dtype, max_shard_bytes
+        self._lane = Lane()
+        self._blocks = cycle([Block() for _ in range(DEPTH + 1)])  # as many wait at most, and one is filled
         self._shards: list[Shard] = []
         self._file: BinaryIO | None = None
         self._file_of: dict[str, Shard] = {}
@@ -67,36 +74,39 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._lane.__exit__(kind)
+        finally:
+            if self._file is not None:
+                self._file.close()
         if kind is None:
-            self._finish()
-        elif self._file is not None:
-            self._file.close()
+            self._write_index()
 
     def plan(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Fix names, shapes and order of everything that will be written."""
         self._shards = split(shapes, item_bytes=self._dtype.itemsize, max_shard_bytes=self._max_shard_bytes)
         self._file_of = {name: shard for shard in self._shards for name in shard.shapes}
 
-    def write(self, name: str, pieces: Iterable[torch.Tensor]) -> str:
-        """Append the next planned tensor, its elements in order in pieces; the sha256 of its bytes."""
-        shard = self._file_of[name]
-        if shard is not self._open_shard:
-            self._begin(shard)
-        assert self._file is not None
-        digest, elements = hashlib.sha256(), 0
+    def write(self, name: str, pieces: Iterable[torch.Tensor]) -> None:
+        """Append the next planned tensor, its elements in order in pieces, each of which is copied.
+
+        Raises what the disk told of an earlier piece.
+        """
+        shard, digest, elements = self._file_of[name], hashlib.sha256(), 0
+        self._lane.do(self._open, shard)
         for piece in pieces:
             assert piece.dtype == self._dtype, f"{name} was planned in another number format"
-            data = bytes_of(piece)
-            digest.update(data)
-            self._file.write(data)
+            self._lane.do(self._append, bytes_of(next(self._blocks).copy_of(piece, piece.dtype)), digest)
             elements += piece.numel()
         assert elements == math.prod(shard.shapes[name]), f"{name} was planned with another shape"
-        return digest.hexdigest()
+        self._lane.do(lambda: self.digests.update({name: digest.hexdigest()}))
 
-    def _finish(self) -> None:
-        """Close the last file and write the index of several."""
-        if self._file is not None:
-            self._file.close()
+    def _append(self, data: memoryview, digest: hashlib._Hash) -> None:
+        assert self._file is not None
+        self._file.write(data)
+        digest.update(data)
+
+    def _write_index(self) -> None:
         if len(self._shards) > 1:
             weight_map = {name: shard.name for name, shard in sorted(self._file_of.items())}
             total = (
@@ -107,7 +117,9 @@ class ShardWriter:
                 self._folder / INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": weight_map}
             )
 
-    def _begin(self, shard: Shard) -> None:
+    def _open(self, shard: Shard) -> None:
+        if shard is self._open_shard:
+            return
         if self._file is not None:
             self._file.close()
         self._file = (self._folder / shard.name).open("wb")

@@ -32,7 +32,10 @@ def folder(tmp_path):
 
 def whole(folder):
     stored = StoredTensors(folder)
-    return {name: torch.cat([torch.empty(0), *stored.pieces(name)]).tolist() for name in stored.names()}
+    return {
+        name: torch.cat([torch.empty(0), *map(torch.clone, stored.pieces(name))]).tolist()
+        for name in stored.names()
+    }
 
 
 @pytest.mark.parametrize("block", [1, 24, 1 << 20])
