@@ -35,9 +35,13 @@ def test_no_more_waits_than_there_is_memory_for():
 
 @pytest.mark.parametrize("calls", [1, 9])
 def test_an_error_of_the_work_is_raised_at_the_latest_on_leaving(calls):
-    with pytest.raises(ZeroDivisionError), Lane() as lane:
-        for _ in range(calls):
-            lane.do(lambda: 1 / 0)
+    def give():
+        with Lane() as lane:
+            for _ in range(calls):
+                lane.do(lambda: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        give()
 
 
 def test_an_error_of_the_caller_ends_the_lane_without_what_waits():
