@@ -50,7 +50,7 @@ class Attempt:
 def take(stories: dict[str, list[Attempt]], folder: Path) -> dict[str, list[list[int]]]:
     """Make the attempts of each story in order; the exit codes of the ranks of each (-n for signal n).
 
-    Stories end early with an attempt that ends otherwise than with 0, or with the kill that it was to have.
+    Stories end early with an attempt that nobody was to kill and that does not end with 0.
     """
     told = {name: [asdict(attempt) for attempt in attempts] for name, attempts in stories.items()}
     (folder / "stories.json").write_text(json.dumps(told))
@@ -75,7 +75,7 @@ def main(path: Path) -> None:
         for number, told in enumerate(attempts, start=1):
             kill = Kill(**told["kill"]) if told["kill"] else None
             codes[name].append(_attempt(told["config"], told["ranks"], kill, number=number))
-            if any(code not in {0, -signal.SIGKILL} for code in codes[name][-1]):
+            if kill is None and any(codes[name][-1]):
                 break
     (path.parent / "codes.json").write_text(json.dumps(codes))
 
