@@ -50,7 +50,8 @@ class Attempt:
 def take(stories: dict[str, list[Attempt]], folder: Path) -> dict[str, list[list[int]]]:
     """Make the attempts of each story in order; the exit codes of the ranks of each (-n for signal n).
 
-    Stories end early with an attempt that nobody was to kill and that does not end with 0.
+    Stories end early with an attempt that fails by itself: whose rank 0 ends otherwise than with 0 or its
+    kill, or any of whose ranks fails although nobody was to be killed.
     """
     told = {name: [asdict(attempt) for attempt in attempts] for name, attempts in stories.items()}
     (folder / "stories.json").write_text(json.dumps(told))
@@ -75,7 +76,8 @@ def main(path: Path) -> None:
         for number, told in enumerate(attempts, start=1):
             kill = Kill(**told["kill"]) if told["kill"] else None
             codes[name].append(_attempt(told["config"], told["ranks"], kill, number=number))
-            if kill is None and any(codes[name][-1]):
+            # a peer may fail for a rank that was killed; rank 0 has nobody to fail for
+            if codes[name][-1][0] not in {0, -signal.SIGKILL} or (kill is None and any(codes[name][-1])):
                 break
     (path.parent / "codes.json").write_text(json.dumps(codes))
 

@@ -26,7 +26,7 @@ def test_steps_are_ordered_as_numbers_and_only_committed_ones_count(tmp_path):
     assert choose.newest_sound(tmp_path, report=[]) == tmp_path / "step100"
 
 
-@pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "remove", "exchange"])
 def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_is_taken(tmp_path, harm):
     save(tmp_path, 1)
     shard = save(tmp_path, 2) / "global_step2" / "model" / "shard"
@@ -34,6 +34,7 @@ def test_a_damaged_checkpoint_is_named_and_set_aside_and_the_one_before_is_taken
         "flip": lambda: shard.write_text("wEights"),
         "truncate": lambda: shard.write_text("weig"),
         "remove": shard.unlink,
+        "exchange": lambda: shard.write_text("weights of another step"),
     }[harm]()
     report = []
     assert choose.newest_sound(tmp_path, report=report) == tmp_path / "step1"
@@ -126,3 +127,14 @@ def test_latest_names_the_checkpoint_that_is_taken_after_a_kill_before_it_was_mo
     (tmp_path / "latest").unlink()
     assert choose.newest_sound(tmp_path, report=[]) == tmp_path / "step2"
     assert (tmp_path / "latest").read_text() == "step2\n"
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"sha256": 3}', '{"sha256": {}}', '"COMMIT"'])
+def test_a_commit_record_that_is_none_is_damage_of_its_checkpoint(tmp_path, record):
+    save(tmp_path, 1)
+    path = save(tmp_path, 2) / commit.COMMIT_NAME
+    path.write_text(record)
+    assert str(path) in (commit.damage(tmp_path / "step2") or "")
+    report = []
+    assert choose.newest_sound(tmp_path, report=report) == tmp_path / "step1"
+    assert str(path) in report[0]

@@ -121,6 +121,22 @@ def test_killed_at_random_moments_while_every_step_is_saved_it_ends_as_if_never_
     assert_as_if_never_killed(stage_of(stories, f"seed {seed}"), stage_of(stories, "whole 1"))
 
 
+def test_the_random_kills_are_kills(lived):
+    _, codes = lived
+    killed = [code for seed in SEEDS for code in codes[f"seed {seed}"] if code == [KILLED]]
+    assert len(killed) >= len(SEEDS)
+
+
+def test_an_attempt_that_fails_by_itself_ends_its_story(tiny_programme, tmp_path):
+    sound = config(tiny_programme, tmp_path / "stage")
+    broken = {**sound, "model": {"model_dir": str(tmp_path / "nowhere")}}
+    stories = {
+        "to be killed": [Attempt(broken, kill=Kill(seconds=60.0)), Attempt(sound)],
+        "left alone": [Attempt(broken), Attempt(sound)],
+    }
+    assert take(stories, tmp_path) == {"to be killed": [[2]], "left alone": [[2]]}
+
+
 @pytest.mark.slow
 def test_fifty_seeds_corrupt_nothing(tiny_programme, tmp_path):
     whole = config(tiny_programme, tmp_path / "whole", every=1)
