@@ -138,7 +138,8 @@ def _places_of(stored: dict[MetadataIndex, Any]) -> dict[MetadataIndex, _Place]:
         index: _Place(str(info.relative_path), int(info.offset), int(info.length))
         for index, info in stored.items()
     }
-    assert len({place[:2] for place in places.values()}) == len(places), "two shards are in one place"
+    if len({place[:2] for place in places.values()}) != len(places):
+        raise ValueError("two shards are in one place")
     return places
 
 
@@ -175,9 +176,12 @@ def _make_up(shape: tuple[int, ...], chunks: Sequence[Any]) -> bool:
 
 
 def _is_whole(entry: TensorStorageMetadata) -> bool:
-    """True; what a damaged index makes of an entry lacks a part or has another type, which raises."""
+    """True; raises ValueError, TypeError or AttributeError for an entry of a damaged index."""
     sizes = [entry.size, *(part for chunk in entry.chunks for part in (chunk.offsets, chunk.sizes))]
-    assert all(isinstance(size, torch.Size) for size in sizes), "a size is none"
-    assert {len(size) for size in sizes} == {len(entry.size)}, "a shard has other dimensions"
-    assert isinstance(entry.properties.dtype, torch.dtype), "a number format is none"
+    if not all(isinstance(size, torch.Size) for size in sizes):
+        raise ValueError("a size is none")
+    if {len(size) for size in sizes} != {len(entry.size)}:
+        raise ValueError("a shard has other dimensions")
+    if not isinstance(entry.properties.dtype, torch.dtype):
+        raise TypeError("a number format is none")
     return True

@@ -84,7 +84,7 @@ class SafeReader(FileSystemReader):
         path = Path(self.path) / INDEX_NAME
         try:
             metadata: Metadata = _MetadataUnpickler(io.BytesIO(path.read_bytes())).load()
-            assert hasattr(metadata, "state_dict_metadata")
+            metadata.state_dict_metadata  # noqa: B018 - raises for a pickle of something else
         except (OSError, *UNPICKLING_FAULTS) as fault:
             raise StorageError(
                 f"{path} is no index of a checkpoint ({fault}); it is missing or damaged"

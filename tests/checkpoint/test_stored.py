@@ -3,6 +3,8 @@
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from onerec.checkpoint import archive
 from onerec.checkpoint.stored import StoredTensors
 from onerec.errors import StorageError
 
+ROOT = Path(__file__).parents[2]
 TENSORS = {
     "table": torch.arange(1000.0).view(200, 5),
     "norm": torch.ones(3, dtype=torch.bfloat16),
@@ -126,3 +129,28 @@ def test_an_index_that_does_not_hold_together_is_told(folder, tmp_path, harm, to
     Path(folder / ".metadata").write_bytes(pickle.dumps(metadata))
     with pytest.raises(StorageError, match=told):
         whole(folder)
+
+
+def test_an_index_that_names_one_place_twice_is_refused_even_where_asserts_are_off(folder):
+    """Without digests nothing else would tell: one tensor would have the numbers of another."""
+    path = folder / ".metadata"
+    metadata = pickle.loads(path.read_bytes())
+    first, second, *_ = metadata.storage_data.values()
+    second.relative_path, second.offset, second.length = first.relative_path, first.offset, first.length
+    path.write_bytes(pickle.dumps(metadata))
+    code = (
+        "import sys, pathlib\n"
+        "from onerec.checkpoint.stored import StoredTensors\n"
+        "StoredTensors(pathlib.Path(sys.argv[1]))"
+    )
+    for flags in ((), ("-O",)):
+        done = subprocess.run(
+            [sys.executable, *flags, "-c", code, folder],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        assert done.returncode == 1
+        assert "StorageError" in done.stderr
+        assert "two shards are in one place" in done.stderr
