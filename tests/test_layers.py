@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RUNNER_MAY_USE = {
     "onerec.checkpoint.commit",
+    "onerec.checkpoint.stretch",
     "onerec.config",
     "onerec.errors",
     "onerec.progress",
@@ -29,6 +30,7 @@ ABOVE_DATA_AND_MODEL = {
 NO_TORCH = {
     "onerec.checkpoint.commit",
     "onerec.checkpoint.crash_points",
+    "onerec.checkpoint.stretch",
     "onerec.config",
     "onerec.errors",
     "onerec.progress",

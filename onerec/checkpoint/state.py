@@ -12,32 +12,13 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.stretch import Stretch
 from onerec.errors import StorageError
 
 FORMAT = 2
 READABLE = {1, FORMAT}
 """Format 1 told no stretches."""
 TRAINER_NAME = "trainer.json"
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """The steps that one attempt took on the way to a checkpoint, and the packs that these read.
-
-    Packs are numbered over all epochs. The stretches of a checkpoint follow each other without gap or
-    overlap.
-    """
-
-    attempt: str
-    world_size: int
-    num_workers: int
-    first_step: int
-    """Steps taken before it."""
-    last_step: int
-    """Steps taken after it."""
-    first_pack: int
-    end_pack: int
-    """One more than the last pack that was read."""
 
 
 @dataclass(frozen=True)

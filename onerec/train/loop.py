@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from onerec.checkpoint import commit
 from onerec.checkpoint.retention import Retention
 from onerec.checkpoint.saver import Saver
-from onerec.checkpoint.state import Stretch, TrainerState
+from onerec.checkpoint.state import TrainerState
+from onerec.checkpoint.stretch import Stretch
 from onerec.distributed import choose_device, environment, process_group, read_world
 from onerec.errors import DivergedError, StoppedError
 from onerec.model.memory import telling_out_of_memory

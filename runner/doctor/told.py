@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from onerec.checkpoint.stretch import Stretch
 from runner.doctor.documents import as_numbers, as_whole
 
 if TYPE_CHECKING:
@@ -14,22 +15,6 @@ if TYPE_CHECKING:
     from runner.doctor.documents import Document
 
 NUMBERS = ("world_size", "num_workers", "first_step", "last_step", "first_pack", "end_pack")
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """The steps that one attempt took on the way to a checkpoint, as the trainer writes them down."""
-
-    attempt: str
-    world_size: int
-    num_workers: int
-    first_step: int
-    """Steps taken before it."""
-    last_step: int
-    """Steps taken after it."""
-    first_pack: int
-    end_pack: int
-    """One more than the last pack that was read."""
 
 
 @dataclass(frozen=True)

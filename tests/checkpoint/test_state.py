@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from onerec.checkpoint import commit
-from onerec.checkpoint.state import FORMAT, Stretch, TrainerState, document_of, load_state, restore_rng
+from onerec.checkpoint.state import FORMAT, TrainerState, document_of, load_state, restore_rng
+from onerec.checkpoint.stretch import Stretch
 from onerec.errors import StorageError
 
 STATE = TrainerState(
