@@ -16,9 +16,9 @@ from runner.report import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from onerec.checkpoint.stretch import Stretch
     from runner.doctor.diagnosis import Level, Standing
     from runner.doctor.stage_files import CheckpointFiles, StageFiles
-    from runner.doctor.told import Stretch
 
 OLD_FORMAT = 1
 """trainer.json of this format tells no stretches."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from onerec.checkpoint import state
+from onerec.checkpoint.stretch import Stretch
 from runner.doctor import examine
-from runner.doctor.told import Stretch
 from runner.rundir import RunDir
 from tests.doctor import assert_healthy
 from tests.runner.doctor.planting import change, change_state, findings, told
