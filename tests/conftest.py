@@ -1,8 +1,15 @@
 """Fixtures that several folders of tests share."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests import tiny
+
+# programs of the environment that runs the tests, such as its mpirun: nobody has to activate it
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 @pytest.fixture(scope="session")
