@@ -1,6 +1,6 @@
 """What a person sees while a run goes on: a progress bar on a terminal, plain lines everywhere else.
 
-Writes only through what it is given; cli.py owns the streams.
+Writes only through what it is given; runner.cli owns the streams.
 """
 
 from __future__ import annotations

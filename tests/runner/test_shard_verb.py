@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from onerec.data.source.read import rows
-from runner.arguments import parse
+from runner.cli.arguments import parse
 from tests.data.rows import sample_rows, write_rows
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.arguments import VERBS, overview, parse
+from runner.cli.arguments import VERBS, overview, parse
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""The command line: verbs to functions, faults to messages and exit codes.
+
+Each verb is in the file that `arguments.py` names; heavy parts are imported by the verbs that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from onerec.errors import OneRecError
+from runner.cli.arguments import overview, parse
+from runner.cli.say import complain, say, stop_printing
+
+STORAGE, INTERRUPTED = 9, 130
+
+
+def main() -> None:
+    """Entry point: the process ends with one of the documented exit codes."""
+    arguments = parse(sys.argv[1:])
+    if arguments is None:
+        say(overview())
+        return
+    if arguments.traceback:
+        os.environ["RUNNER_TRACEBACK"] = "1"
+    try:
+        sys.exit(arguments.act(arguments))
+    except OneRecError as fault:
+        if arguments.traceback:
+            raise
+        complain(f"error: {fault}")
+        sys.exit(fault.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read has seen enough, such as `head`
+        stop_printing()
+    except OSError as fault:
+        if arguments.traceback:
+            raise
+        complain(f"error: {fault}; mend the disk or the path, then start again")
+        sys.exit(STORAGE)

@@ -1,0 +1,134 @@
+"""The verbs that bring a run to its end and stop it: run, resume, stop."""
+# ruff: noqa: PLC0415 - heavy parts are imported by the verbs that need them, so that `status` answers at once
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from runner.cli.options import add_manifest, add_run_dir
+from runner.cli.say import complain, is_terminal, say, tell
+from runner.rundir import find_run
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from runner.manifest import Manifest
+    from runner.rundir import RunDir
+
+PREFLIGHT_REFUSED = 3
+
+
+def run_arguments(parser: ArgumentParser) -> None:
+    """Options of `run`."""
+    add_manifest(parser)
+    parser.add_argument(
+        "--rerun",
+        metavar="STAGE",
+        action="append",
+        default=[],
+        help="run this stage, and all after it, again; what is there now is kept aside; may be repeated",
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Bring the run of a manifest to its end."""
+    from runner.compose import run_of
+    from runner.manifest import load
+
+    loaded = load(arguments.manifest, arguments.settings)
+    return _bring_to_end(
+        loaded.manifest,
+        run=run_of(loaded.manifest),
+        text=loaded.text,
+        manifest_dir=str(arguments.manifest.absolute().parent),
+        overrides=loaded.overrides,
+        rerun=tuple(arguments.rerun),
+    )
+
+
+def resume_arguments(parser: ArgumentParser) -> None:
+    """Options of `resume`."""
+    add_run_dir(parser)
+
+
+def resume(arguments: Namespace) -> int:
+    """Go on from the run directory's own record."""
+    from runner.history import fold
+    from runner.journal import read
+    from runner.manifest import restore
+
+    run = find_run(arguments.run)
+    history = fold(read(run.events))
+    return _bring_to_end(
+        restore(run.resolved.read_bytes()),
+        run=run,
+        text=run.manifest.read_bytes(),
+        manifest_dir=history.manifest_dir or "",
+        overrides=history.overrides,
+        rerun=(),
+    )
+
+
+def stop_arguments(parser: ArgumentParser) -> None:
+    """Options of `stop`."""
+    add_run_dir(parser)
+    parser.add_argument("--no-wait", action="store_true", help="do not wait until the run has ended")
+    parser.add_argument("--timeout", metavar="SECONDS", type=float, default=600.0, help="longest wait")
+
+
+def stop(arguments: Namespace) -> int:
+    """Stop a run at the next step boundary."""
+    from runner.observe import is_running, wait_for_end
+    from runner.stop import ask_to_stop
+
+    run = find_run(arguments.run)
+    if not is_running(run):
+        say(f"{run.path}: nothing runs")
+        return 0
+    ask_to_stop(run.stop_file, by="runner stop")
+    go_on = f"go on with: runner resume {run.path}"
+    if arguments.no_wait:
+        say(f"{run.path}: asked to stop; {go_on}")
+        return 0
+    wait_for_end(run, timeout_seconds=arguments.timeout)
+    say(f"{run.path}: stopped; {go_on}")
+    return 0
+
+
+def _bring_to_end(
+    manifest: Manifest,
+    *,
+    run: RunDir,
+    text: bytes,
+    manifest_dir: str,
+    overrides: tuple[str, ...],
+    rerun: tuple[str, ...],
+) -> int:
+    """Preflight, then everything that is left; returns the exit code of the run."""
+    from runner.compose import request_of
+    from runner.console import closing_text, listening
+    from runner.execute import execute
+
+    if not _may_start(manifest):
+        return PREFLIGHT_REFUSED
+    request = request_of(
+        manifest, run, text=text, manifest_dir=manifest_dir, overrides=overrides, rerun=rerun, env=os.environ
+    )
+    tell(f"run {run.name} in {run.path}")
+    with listening(run, tell, is_terminal=is_terminal()) as listener:
+        code = execute(request, listener=listener)
+    tell(closing_text(run))
+    return code
+
+
+def _may_start(manifest: Manifest) -> bool:
+    from runner.preflight import check
+
+    findings = check(manifest)
+    for finding in findings:
+        complain(str(finding))
+    if any(finding.level == "error" for finding in findings):
+        complain("nothing was started")
+        return False
+    return True
