@@ -13,7 +13,7 @@ def is_terminal() -> bool:
 
 
 def has_styles() -> bool:
-    """Whether what is printed may hold colours: on a terminal that knows them, and unless NO_COLOR asks not to."""
+    """Whether what is printed may hold colours: on a terminal that knows them, unless NO_COLOR is set."""
     return is_terminal() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
 
 
