@@ -14,7 +14,9 @@ from runner.execute import find_facts
 from runner.history import fold
 from runner.identity import Files, identify
 from runner.journal import read
-from runner.launch import Attempt, launch, world_size
+from runner.launch import launch
+from runner.launch.ranks import world_size
+from runner.launch.values import Attempt
 from runner.manifest import dump
 from runner.memories import memories_of
 from runner.observe import read_document
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from runner.decide import Decision
     from runner.history import History
     from runner.hosts import Host
-    from runner.launch import Command, Toolchain
+    from runner.launch.values import Command, Toolchain
     from runner.manifest.tables import Cluster, Manifest
     from runner.reading import Reading
     from runner.steps import Plan

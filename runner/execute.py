@@ -16,7 +16,9 @@ from onerec.errors import DriftError, OneRecError
 from runner.decide import Decision, Facts, decide, drift_message, invalidated
 from runner.history import History, fold
 from runner.journal import Journal, read
-from runner.launch import Attempt, launch, world_size
+from runner.launch import launch
+from runner.launch.ranks import world_size
+from runner.launch.values import Attempt
 from runner.lock import hold, renew
 from runner.observe import read_document
 from runner.outcome import Ended, Outcome, RankRecord, judge

@@ -15,7 +15,7 @@ from onerec.errors import ConfigError
 from runner.compose import run_of
 from runner.dataset_inputs import DatasetInputs, find_inputs
 from runner.inspection_text import findings_of, message_of
-from runner.launch import world_size
+from runner.launch.ranks import world_size
 from runner.manifest.faults import dotted
 from runner.manifest.rules_references import used_datasets
 from runner.observe import read_document

@@ -22,7 +22,7 @@ from onerec.config import (
     load_cases,
 )
 from onerec.errors import ConfigError
-from runner.launch import is_scrubbed
+from runner.launch.environment import is_scrubbed
 from runner.manifest import restore
 from runner.observe import read_document
 from runner.plan import plan

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from runner.decide import Decision
     from runner.disk import StageDisk
     from runner.identity import Files
-    from runner.launch import Command
+    from runner.launch.values import Command
     from runner.memory import StageMemory
     from runner.reading import Reading
     from runner.steps import Plan, Read, Step

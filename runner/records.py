@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from onerec.config import dump_config
 from onerec.progress import sync_directory, write_json_atomically
 from runner import environment
-from runner.launch import Command, Toolchain, script
+from runner.launch.script import script
+from runner.launch.values import Command, Toolchain
 from runner.process import identify
 from runner.rundir import StepDir
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from runner.launch import Toolchain
+    from runner.launch.values import Toolchain
     from runner.manifest.tables import Cluster
     from runner.steps import Plan
 

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from runner.launch import is_scrubbed
+from runner.launch.environment import is_scrubbed
 from runner.observe import read_document
 from runner.process import is_alive, kill
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from runner.launch import Command
+    from runner.launch.values import Command
     from runner.rundir import StepDir
     from runner.stop import StopRequests
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.hosts import Host, read_hostfile
-from runner.launch import Toolchain
+from runner.launch.values import Toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

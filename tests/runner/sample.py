@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.hosts import Host
-from runner.launch import Attempt, Toolchain
+from runner.launch.values import Attempt, Toolchain
 from runner.manifest import load
 from runner.plan import plan
 from runner.rundir import RunDir

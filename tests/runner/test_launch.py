@@ -9,7 +9,11 @@ import pytest
 
 from onerec.errors import ConfigError
 from runner.hosts import Host
-from runner.launch import Command, Toolchain, is_scrubbed, launch, local_ranks, script, world_size
+from runner.launch import launch
+from runner.launch.environment import is_scrubbed
+from runner.launch.ranks import local_ranks, world_size
+from runner.launch.script import script
+from runner.launch.values import Command, Toolchain
 from runner.manifest import load
 from runner.manifest.tables import Cluster
 from runner.plan import plan

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.launch import Command
+from runner.launch.values import Command
 from runner.process import identify, start_ticks
 from runner.rundir import StepDir
 from runner.stop import StopRequests, ask_to_stop

@@ -1,0 +1,54 @@
+"""What every rank finds in its environment, and what of the caller's must not reach it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runner.launch.values import Attempt, Toolchain
+    from runner.manifest.tables import Cluster
+    from runner.rundir import StepDir
+
+SCRUBBED_PREFIXES = (
+    "PET_",
+    "TORCHELASTIC_",
+    "OMPI_COMM_WORLD_",
+    "PMIX_RANK",
+    "PMIX_NAMESPACE",
+    "PMIX_SERVER_",
+)
+"""Variables of a launcher around the runner, which those below it would take for their own."""
+SCRUBBED = frozenset(
+    {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
+)
+
+
+def is_scrubbed(name: str) -> bool:
+    """Whether a variable of the caller must not reach the steps."""
+    return name in SCRUBBED or name.startswith(SCRUBBED_PREFIXES)
+
+
+def rank_env(
+    home: StepDir, *, run: Path, cluster: Cluster, tools: Toolchain, attempt: Attempt, ranks: int
+) -> dict[str, str]:
+    """Variables of each of a host's `ranks` processes, besides the caller's; what the manifest says wins."""
+    return {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # else a file of the working folder can shadow a module of Python
+        "OMP_NUM_THREADS": str(max(1, tools.cores // ranks)),
+        **tools.passed_on,
+        "RUNNER_RUN": str(run),
+        "RUNNER_ATTEMPT": str(attempt.number),
+        "RUNNER_NONCE": attempt.nonce,
+        "RUNNER_RENDEZVOUS": str(home.rendezvous(attempt.number)),
+        **_interface_env(cluster.network_interface or tools.interface),
+        **cluster.env,
+    }
+
+
+def _interface_env(interface: str | None) -> dict[str, str]:
+    if interface is None:
+        return {}
+    return {"NCCL_SOCKET_IFNAME": f"={interface}", "GLOO_SOCKET_IFNAME": interface}  # "=": exactly this name
