@@ -19,6 +19,7 @@ from runner.manifest.tables import (
     InitModelStage,
     Manifest,
     Model,
+    Slurm,
     TestModelStage,
     TrainStage,
 )
@@ -36,6 +37,7 @@ _OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[model]", Model),
     ("[vocab]", Vocab),
     ("[cluster]", Cluster),
+    ("[cluster.slurm]", Slurm),
     ("[datasets.NAME]", Dataset),
     ("[training] or a stage of kind 'train'", Training),
     ("a stage of kind 'train'", TrainStage),
@@ -110,6 +112,8 @@ def table_at(path: KeyPath, document: Mapping[str, object]) -> tuple[str, type[B
         return "source", StageSource
     if path[-1] == "mixture":
         return "mixture", Mixture
+    if path == ("cluster", "slurm"):
+        return "slurm", Slurm
     if path[0] == "datasets":
         return "dataset", Dataset
     kind = kind_of_stage(document, path[1]) if path[0] == "stages" else ""

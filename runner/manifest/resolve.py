@@ -18,7 +18,8 @@ _PATHS_OF_STAGES = ("test_cases", "tokenizer_dir", "path", "resume_from")
 def with_absolute_inputs(manifest: Manifest, folder: Path) -> Manifest:
     """The manifest with every input path absolute, relative ones taken from `folder`; URLs stay."""
     model = manifest.model.model_copy(update=_absolute(manifest.model, ("base_model_dir",), folder))
-    cluster = manifest.cluster.model_copy(update=_absolute(manifest.cluster, ("hostfile",), folder))
+    inputs = _absolute(manifest.cluster, ("hostfile", "ssh_config"), folder)
+    cluster = manifest.cluster.model_copy(update=inputs)
     datasets = {name: _dataset(dataset, folder) for name, dataset in manifest.datasets.items()}
     stages = {name: _stage(stage, folder) for name, stage in manifest.stages.items()}
     changed = {"model": model, "cluster": cluster, "datasets": datasets, "stages": stages}

@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 
 from runner.manifest.faults import Problem, shown
+from runner.manifest.rules_slurm import check_slurm
 from runner.manifest.tables import Cluster
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,14}")
+_WORD = re.compile(r"[A-Za-z0-9/._+@][A-Za-z0-9/._+@-]*")
+"""A path that Open MPI, which takes its arguments for ssh apart at blanks, passes on whole."""
 _OWNED = re.compile(
     r"RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|GROUP_RANK|ROLE_.*|MASTER_ADDR|MASTER_PORT"
     r"|(TORCHELASTIC|PET|OMPI|PMIX|PRTE|SLURM|RUNNER)_.*"
@@ -18,12 +21,6 @@ _OWNED = re.compile(
 
 def check_cluster(cluster: Cluster) -> Iterator[Problem]:
     """Every key of [cluster] that its launcher cannot honour."""
-    if cluster.launcher == "slurm":
-        yield Problem(
-            ("cluster", "launcher"),
-            '"slurm" is not implemented in this version',
-            'inside an allocation use launcher = "mpirun" or "torchrun" with a hostfile',
-        )
     low, high = cluster.node_range
     if not 1 <= low <= high:
         yield Problem(
@@ -33,6 +30,9 @@ def check_cluster(cluster: Cluster) -> Iterator[Problem]:
         yield from _check_local(cluster, high)
     else:
         yield from _check_hosts(cluster, low, high)
+    yield from check_slurm(cluster)
+    yield from _check_ssh_config(cluster)
+    yield from _check_binding(cluster)
     yield from _check_environment(cluster)
 
 
@@ -54,12 +54,39 @@ def _check_hosts(cluster: Cluster, low: int, high: int) -> Iterator[Problem]:
             f"{shown(cluster.nnodes)} is a range, which only torchrun knows",
             f"write nnodes = {high}",
         )
-    if high > 1 and cluster.hostfile is None:
+    if high > 1 and cluster.hostfile is None and cluster.launcher != "slurm":
         yield Problem(
             ("cluster", "hostfile"),
             f"missing key 'hostfile': {cluster.launcher} needs to know {high} hosts",
             'write a file of lines such as "host slots=8" and name it here, or nnodes = 1',
             ("cluster",),
+        )
+
+
+def _check_ssh_config(cluster: Cluster) -> Iterator[Problem]:
+    path = ("cluster", "ssh_config")
+    if cluster.ssh_config is None:
+        return
+    if cluster.hostfile is None or cluster.launcher not in ("torchrun", "mpirun"):
+        yield Problem(
+            path,
+            f"{shown(cluster.ssh_config)} leads to no host",
+            'use it with launcher "torchrun" or "mpirun" and a hostfile',
+        )
+    elif not _WORD.fullmatch(cluster.ssh_config):
+        yield Problem(
+            path,
+            f"{shown(cluster.ssh_config)} is no path that launchers pass on whole",
+            "use one of letters, digits and '/._+@-', no '-' in front",
+        )
+
+
+def _check_binding(cluster: Cluster) -> Iterator[Problem]:
+    if cluster.numa_binding is not None and cluster.launcher != "torchrun":
+        yield Problem(
+            ("cluster", "numa_binding"),
+            f"{shown(cluster.numa_binding)}, but only torchrun knows which CPUs lie beside which GPU",
+            'write launcher = "torchrun", or remove it: then every rank may use all CPUs',
         )
 
 

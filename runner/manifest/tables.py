@@ -34,11 +34,38 @@ class Model(Section):
     """Whether embedding and head are one table; default: what the model's own config says."""
 
 
+class Slurm(Section):
+    """What a job asks of Slurm, as options of sbatch; hosts and processes are nnodes and nproc_per_node."""
+
+    partition: Annotated[str | None, Topology] = None
+    """Partition, or several with commas; default: the site's."""
+    account: Annotated[str | None, Topology] = None
+    """Account that the job is charged to."""
+    qos: Annotated[str | None, Topology] = None
+    """Quality of service."""
+    time: Annotated[str | None, Topology] = None
+    """Time limit of one job, "2-00:00:00" or "12:00:00"; the run goes on in the same job, queued again."""
+    gpus_per_node: Annotated[PositiveInt | str | None, Topology] = None
+    """GPUs of each host, 8 or "a100:8"; as many processes per host, unless nproc_per_node says otherwise."""
+    cpus_per_task: Annotated[PositiveInt | None, Topology] = None
+    """Cores of each process."""
+    mem: Annotated[str | None, Topology] = None
+    """Memory of each host, "900G"; "0" is all of it."""
+    constraint: Annotated[str | None, Topology] = None
+    """Features that the hosts must have."""
+    reservation: Annotated[str | None, Topology] = None
+    """Reservation to take the hosts from."""
+    exclusive: Annotated[bool, Topology] = False
+    """Whether no other job may run on the hosts."""
+    options: Annotated[tuple[str, ...], Topology] = ()
+    """Further options of sbatch, such as "--exclude=node7"."""
+
+
 class Cluster(Section):
     """Where the training stages run, and how their processes are started."""
 
     launcher: Annotated[Literal["local", "torchrun", "mpirun", "slurm"], Topology] = "local"
-    """local: one process here; torchrun: processes here or on the hosts of hostfile; mpirun: Open MPI."""
+    """local: one process here; torchrun: here or on the hosts of hostfile; mpirun: Open MPI; slurm: a job."""
     hostfile: Annotated[str | None, Topology] = None
     """One host a line, "host slots=8"."""
     nproc_per_node: Annotated[PositiveInt | Literal["auto"], Topology] = "auto"
@@ -48,13 +75,19 @@ class Cluster(Section):
     )
     """Hosts; torchrun also takes a range, "1:4"; default: every host of hostfile, or this host."""
     network_interface: Annotated[str | None, Topology] = None
-    """Such as eth0; default: found from the route to the first other host."""
+    """Such as eth0; default: each host finds its own, from its route to the first other host."""
+    ssh_config: Annotated[str | None, Topology] = None
+    """Configuration file of ssh (its -F) that says how to reach the hosts; default: ssh's own files."""
+    numa_binding: Annotated[Literal["node", "socket", "exclusive", "core-complex"] | None, Topology] = None
+    """torchrun with GPUs: the CPUs beside its GPU that each rank runs on; default: all."""
     max_restarts: Annotated[NonNegativeInt, Topology] = 2
     """How often a failed training stage is started again from its newest checkpoint."""
     stop_grace_seconds: Annotated[PositiveFloat, Topology] = 600.0
     """How long a stage that is asked to stop may take to end its step and save; then it is ended."""
     env: Annotated[dict[str, str], Topology] = Field(default_factory=dict)
     """Exported to every process."""
+    slurm: Annotated[Slurm, Topology] = Field(default_factory=Slurm)
+    """What a job asks for, with launcher "slurm"."""
 
     @property
     def node_range(self) -> tuple[int, int]:

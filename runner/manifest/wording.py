@@ -15,6 +15,7 @@ _WANTED = {
     "sources": 'a text, a table { stage = "...", name = "..." }, or a list of these',
     "nproc_per_node": 'a whole number above 0, or "auto"',
     "nnodes": 'a whole number above 0, or a range such as "1:4"',
+    "gpus_per_node": 'a whole number above 0, or a type and a number such as "a100:8"',
     "itemic_id_range": "two whole numbers: the first and the last itemic id",
     "profiler_steps": "two whole numbers above 0: the first and the last step that is traced",
 }

@@ -24,6 +24,7 @@ from runner.manifest.tables import (
     ExpandVocabStage,
     InitModelStage,
     Model,
+    Slurm,
     TestModelStage,
     TrainStage,
 )
@@ -330,7 +331,7 @@ def test_an_override_mends_what_is_wrong_in_the_text():
 
 
 SECTIONS = (
-    *(Manifest, Model, Vocab, Cluster, Dataset, Training),
+    *(Manifest, Model, Vocab, Cluster, Slurm, Dataset, Training),
     *(BuildDataStage, InitModelStage, ExpandVocabStage, TrainStage, TestModelStage),
 )
 
@@ -366,6 +367,7 @@ def test_every_key_has_a_class_and_only_these_do_not_change_results():
         "Manifest.name": "cosmetic",
         "Manifest.output_dir": "cosmetic",
         **{f"Cluster.{key}": "topology" for key in Cluster.model_fields},
+        **{f"Slurm.{key}": "topology" for key in Slurm.model_fields},
         "Dataset.num_workers": "speed",
         "Dataset.num_processes": "speed",
         "BuildDataStage.download": "cosmetic",
