@@ -1,4 +1,4 @@
-"""Rank and world of this process, read once from torchrun, Open MPI or nothing, and their process group.
+"""Rank and world of this process, read once from torchrun, Open MPI, Slurm or nothing; their process group.
 
 The environment becomes a `World` value that travels; nobody else reads it.
 """
@@ -19,7 +19,9 @@ import torch
 import torch.distributed as dist
 
 from onerec.errors import ConfigError, OneRecError, StorageError
+from onerec.network import interface_towards, interfaces
 from onerec.progress import write_json_atomically
+from onerec.slurm_task import read_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +39,7 @@ class World:
     local_rank: int
     local_size: int
     launcher: str
-    """Which launcher told it: torchrun, openmpi or single."""
+    """Which launcher told it: torchrun, openmpi, slurm or single."""
 
     @property
     def is_main(self) -> bool:
@@ -46,7 +48,7 @@ class World:
 
 
 def read_world(env: Mapping[str, str]) -> World:
-    """Rank and sizes from an environment; torchrun goes before Open MPI, whose allocation it may run in.
+    """Rank and sizes from an environment; torchrun and Open MPI go before Slurm, in whose job they may run.
 
     Raises ConfigError where the numbers contradict each other.
     """
@@ -63,6 +65,9 @@ def read_world(env: Mapping[str, str]) -> World:
                     f"{launcher} told impossible ranks: {world}; start the stage through its command.sh"
                 )
             return world
+    task = read_task(env)
+    if task is not None:
+        return World(task.rank, task.size, task.local_rank, task.local_size, "slurm")
     return World(0, 1, 0, 1, "single")
 
 
@@ -92,12 +97,14 @@ def process_group(
     `timeout` is how long a collective waits for a rank that lives and does not come.
     """
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    network = _network_env(env)
+    os.environ.update(network)  # gloo and NCCL look for it there
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if world.launcher == "torchrun":
         dist.init_process_group(backend, timeout=timeout)
     else:
-        store = dist.HashStore() if world.size == 1 else _shared_store(world, env)
+        store = dist.HashStore() if world.size == 1 else _shared_store(world, {**env, **network})
         dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=timeout)
     yield
     # without a last barrier a rank that ends early can take the store down under the others
@@ -166,6 +173,16 @@ def raise_told(document: Mapping[str, Any]) -> None:
         raise kinds.get(document["kind"], OneRecError)(document["fault"])
 
 
+def _network_env(env: Mapping[str, str]) -> dict[str, str]:
+    """The interface for gloo and NCCL where the runner named other hosts and nobody an interface."""
+    peers = [name for name in env.get("RUNNER_PEERS", "").split(",") if name]
+    found = interface_towards(peers)
+    if found is None:
+        return {}
+    wanted = {"GLOO_SOCKET_IFNAME": found.name, "NCCL_SOCKET_IFNAME": f"={found.name}"}  # "=": exactly it
+    return {name: value for name, value in wanted.items() if name not in env}
+
+
 def _shared_store(world: World, env: Mapping[str, str]) -> dist.TCPStore:
     """A store on a port the kernel chose, told to the other ranks through a file that all of them see."""
     if "RUNNER_RENDEZVOUS" not in env:
@@ -208,18 +225,11 @@ def _wait_for_address(path: Path, *, nonce: str) -> dict[str, object]:
 def _address_for_others(interface: str | None) -> str:
     """An address of this host for other hosts: the interface's, else what the host name resolves to."""
     if interface:
-        return _interface_address(interface.lstrip("="))
+        found = [known.address for known in interfaces() if known.name == interface.lstrip("=")]
+        if not found:
+            raise ConfigError(f"interface {interface!r} has no address here; correct network_interface")
+        return found[0]
     return socket.gethostbyname(socket.gethostname())
-
-
-def _interface_address(interface: str) -> str:
-    import fcntl  # noqa: PLC0415 - only on hosts that name an interface
-    import struct  # noqa: PLC0415
-
-    siocgifaddr = 0x8915
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        request = struct.pack("256s", interface.encode()[:15])
-        return socket.inet_ntoa(fcntl.ioctl(probe.fileno(), siocgifaddr, request)[20:24])
 
 
 def environment() -> Mapping[str, str]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onerec import network
 from runner.hosts import Host, read_hostfile
 from runner.launch.values import Toolchain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from runner.manifest.tables import Cluster
 
@@ -30,6 +32,7 @@ def read_hosts(cluster: Cluster) -> tuple[Host, ...]:
 
 def find_toolchain(cluster: Cluster, *, hosts: tuple[Host, ...], env: Mapping[str, str]) -> Toolchain:
     """What the steps of a cluster can be started with from here."""
+    addresses = addresses_of(hosts)
     mpirun = shutil.which("mpirun") if cluster.launcher == "mpirun" else None
     return Toolchain(
         python=sys.executable,
@@ -42,7 +45,17 @@ def find_toolchain(cluster: Cluster, *, hosts: tuple[Host, ...], env: Mapping[st
         mpirun=mpirun,
         mpirun_major=_mpirun_major(mpirun) if mpirun else None,
         hosts=hosts,
-        interface=None if cluster.network_interface else interface_to(hosts),
+        addresses=addresses,
+        own_names=frozenset(
+            # a further loopback address stands for another host
+            name
+            for name, address in addresses.items()
+            if address[:4] != "127." and network.is_own(address)
+        ),
+        network=network_of(addresses.values()),
+        torchrun_flags=torchrun_flags() if cluster.numa_binding else frozenset(),
+        srun=shutil.which("srun") if cluster.launcher == "slurm" else None,
+        slurm_nodes=_job_nodes(env),
         passed_on=passed_on(env),
     )
 
@@ -51,6 +64,12 @@ def _torchrun(python: Path) -> tuple[str, ...]:
     """The torchrun beside the interpreter: one on the PATH may belong to another."""
     beside = python.with_name("torchrun")
     return (str(beside),) if beside.is_file() else (str(python), "-m", "torch.distributed.run")
+
+
+def _job_nodes(env: Mapping[str, str]) -> int | None:
+    """Hosts of the job of Slurm that an environment is of."""
+    nodes = env.get("SLURM_JOB_NUM_NODES", "")
+    return int(nodes) if nodes.isdecimal() and "SLURM_JOB_ID" in env else None
 
 
 def _mpirun_major(mpirun: str) -> int | None:
@@ -62,23 +81,39 @@ def _mpirun_major(mpirun: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def interface_to(hosts: tuple[Host, ...]) -> str | None:
-    """Network interface of the route to the first host that is not this one; None where none is found.
-
-    Every host is taken to name it alike; where they do not, `cluster.network_interface` says what to use.
-    """
+def addresses_of(hosts: tuple[Host, ...]) -> dict[str, str]:
+    """The address under which the others reach each host; one that cannot be looked up is left out."""
+    found = {}
     for host in hosts:
-        try:
-            address = socket.gethostbyname(host.name)
-            told = subprocess.run(
-                ["ip", "-j", "route", "get", address], capture_output=True, text=True, timeout=20, check=False
-            ).stdout
-            device = json.loads(told)[0]["dev"]
-        except (OSError, ValueError, LookupError):
-            return None  # a host that cannot be found is told by whoever needs it
-        if device != "lo":
-            return str(device)
-    return None
+        with suppress(OSError):
+            found[host.name] = socket.gethostbyname(host.name)
+    others = [address for address in found.values() if not network.is_own(address)]
+    here = network.address_towards(others[0]) if others else None
+    # the name of this host is often an address that only it can use, 127.0.1.1
+    return {name: here if here and network.is_own(address) else address for name, address in found.items()}
+
+
+def network_of(addresses: Collection[str]) -> str | None:
+    """The network that this host shares with all others, 10.0.0.0/24; with a router between, its interface.
+
+    None where there is no other host, or no way to the first.
+    """
+    others = [address for address in addresses if not network.is_own(address)]
+    found = network.interface_towards(others)
+    if found is None:
+        return None
+    return found.network if all(network.is_in(address, found.network) for address in others) else found.name
+
+
+def torchrun_flags() -> frozenset[str]:
+    """Long options of this interpreter's torchrun, read from its source: to import torch takes seconds."""
+    found = importlib.util.find_spec("torch")
+    folders = found.submodule_search_locations if found else None
+    if not folders:
+        return frozenset()
+    source = Path(folders[0], "distributed", "run.py")
+    text = source.read_text(encoding="utf-8") if source.is_file() else ""
+    return frozenset(re.findall(r'^ +"(--[a-z][a-z-]*)",', text, re.MULTILINE))
 
 
 def _count_gpus(env: Mapping[str, str]) -> int:

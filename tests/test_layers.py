@@ -13,7 +13,10 @@ RUNNER_MAY_USE = {
     "onerec.checkpoint.stretch",
     "onerec.config",
     "onerec.errors",
+    "onerec.network",
     "onerec.progress",
+    "onerec.pulse",
+    "onerec.slurm_task",
     "onerec.vocab",
 }
 ABOVE_DATA_AND_MODEL = {
@@ -33,7 +36,10 @@ NO_TORCH = {
     "onerec.checkpoint.stretch",
     "onerec.config",
     "onerec.errors",
+    "onerec.network",
     "onerec.progress",
+    "onerec.pulse",
+    "onerec.slurm_task",
     "onerec.vocab",
 }
 

@@ -1,4 +1,4 @@
-"""Turn one planned step into the exact commands that run it: here, under torchrun, or under mpirun.
+"""Turn one planned step into the exact commands that run it: here, or under torchrun, mpirun or srun.
 
 Nothing here starts a process or touches a disk: the same step, cluster and tools give the same commands.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onerec.errors import ConfigError
 from runner.launch.environment import rank_env
 from runner.launch.mpirun import mpirun
-from runner.launch.ranks import hosts_used, is_here, is_launched, ranks_on_host
-from runner.launch.torchrun import torchrun_here, torchrun_on
+from runner.launch.ranks import address_of, hosts_used, is_launched, ranks_on_host
+from runner.launch.slurm import srun
+from runner.launch.torchrun import torchrun
 from runner.launch.values import Command, Start
 from runner.rundir import StepDir
 
@@ -33,19 +33,20 @@ def launch(
     if not is_launched(step, cluster, tools):
         return (Command(argv=(tools.python, "-m", *start.module), env=start.env),)
     if cluster.launcher == "torchrun":
-        hosts = hosts_used(cluster, tools)
-        if [host for host in hosts if not is_here(host, tools)]:
-            return tuple(torchrun_on(host, start, hosts=hosts) for host in hosts)
-        return (torchrun_here(start),)
+        return torchrun(start)
     if cluster.launcher == "mpirun":
         return (mpirun(start),)
-    raise ConfigError(f"cluster.launcher {cluster.launcher!r} cannot be started yet; use torchrun or mpirun")
+    return (srun(start),)
 
 
 def _start(step: Step, *, run: Path, cluster: Cluster, tools: Toolchain, attempt: Attempt) -> Start:
     home = StepDir(Path(step.folder))
     ranks = ranks_on_host(step, cluster, tools)
-    env = rank_env(home, run=run, cluster=cluster, tools=tools, attempt=attempt, ranks=ranks)
+    is_spread = cluster.launcher in ("torchrun", "mpirun") and is_launched(step, cluster, tools)
+    hosts = hosts_used(cluster, tools) if is_spread else ()
+    peers = [address_of(host, tools) for host in hosts[:2]] if len(hosts) > 1 else []
+    env = rank_env(home, run=run, cluster=cluster, tools=tools, attempt=attempt, ranks=ranks, peers=peers)
     log_dir = str(home.logs(attempt.number))
     module = ("runner.rank", "--log-dir", log_dir, "--", "-m", "onerec", str(home.config))
-    return Start(cluster, tools, attempt, str(home.launcher_logs(attempt.number)), module, env, ranks)
+    launcher_logs = str(home.launcher_logs(attempt.number))
+    return Start(cluster, tools, attempt, launcher_logs, module, env, ranks, hosts, uses_gpus=step.launched)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from runner.launch.values import Attempt, Toolchain
@@ -21,7 +22,10 @@ SCRUBBED_PREFIXES = (
 )
 """Variables of a launcher around the runner, which those below it would take for their own."""
 SCRUBBED = frozenset(
-    {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
+    {
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"),
+        "SLURM_STEP_ID",  # a shell in a job of Slurm is a task of a step, which is none of ours
+    }
 )
 
 
@@ -31,24 +35,36 @@ def is_scrubbed(name: str) -> bool:
 
 
 def rank_env(
-    home: StepDir, *, run: Path, cluster: Cluster, tools: Toolchain, attempt: Attempt, ranks: int
+    home: StepDir,
+    *,
+    run: Path,
+    cluster: Cluster,
+    tools: Toolchain,
+    attempt: Attempt,
+    ranks: int,
+    peers: Sequence[str],
 ) -> dict[str, str]:
-    """Variables of each of a host's `ranks` processes, besides the caller's; what the manifest says wins."""
+    """Variables of each of a host's `ranks` processes, besides the caller's; what the manifest says wins.
+
+    `peers`: addresses of the first two of several hosts, so that each has one that is not itself.
+    """
     return {
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # else a file of the working folder can shadow a module of Python
-        "OMP_NUM_THREADS": str(max(1, tools.cores // ranks)),
+        "OMP_NUM_THREADS": str(cluster.slurm.cpus_per_task or max(1, tools.cores // ranks)),
         **tools.passed_on,
         "RUNNER_RUN": str(run),
         "RUNNER_ATTEMPT": str(attempt.number),
         "RUNNER_NONCE": attempt.nonce,
         "RUNNER_RENDEZVOUS": str(home.rendezvous(attempt.number)),
-        **_interface_env(cluster.network_interface or tools.interface),
+        **_network_env(cluster, peers),
         **cluster.env,
     }
 
 
-def _interface_env(interface: str | None) -> dict[str, str]:
-    if interface is None:
-        return {}
-    return {"NCCL_SOCKET_IFNAME": f"={interface}", "GLOO_SOCKET_IFNAME": interface}  # "=": exactly this name
+def _network_env(cluster: Cluster, peers: Sequence[str]) -> dict[str, str]:
+    """The interface that a person named; else the hosts whose way each rank looks for (onerec.network)."""
+    interface = cluster.network_interface
+    if interface is not None:  # "=": exactly this name
+        return {"NCCL_SOCKET_IFNAME": f"={interface}", "GLOO_SOCKET_IFNAME": interface}
+    return {"RUNNER_PEERS": ",".join(peers)} if peers else {}

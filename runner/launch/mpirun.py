@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onerec.errors import ConfigError
-from runner.launch.ranks import node_range
+from runner.launch.ranks import address_of, node_range
+from runner.launch.ssh import ssh_options
 from runner.launch.values import Command
 
 if TYPE_CHECKING:
@@ -13,35 +15,73 @@ if TYPE_CHECKING:
 
 
 def mpirun(start: Start) -> Command:
-    """mpirun over the hostfile; Open MPI 4 and 5 spell the control network differently."""
-    tools, cluster = start.tools, start.cluster
-    if tools.mpirun is None or tools.mpirun_major not in {4, 5}:
-        raise ConfigError(
-            "cluster.launcher is mpirun, but no Open MPI 4 or 5 is on the PATH; install openmpi-bin"
-        )
-    fewest, most = node_range(cluster, tools)
+    """mpirun over the hosts that take part; raises ConfigError without Open MPI 4 or 5, and for a range."""
+    major = start.tools.mpirun_major
+    fewest, most = node_range(start.cluster, start.tools)
     if fewest != most:
-        raise ConfigError(f'cluster.nnodes "{cluster.nnodes}" is a range; mpirun needs one number')
-    hosts = (
-        ("--hostfile", cluster.hostfile) if cluster.hostfile else ("--host", f"localhost:{start.local_ranks}")
+        raise ConfigError(f'cluster.nnodes "{start.cluster.nnodes}" is a range; mpirun needs one number')
+    met = replace(start, env={**_meeting_point(start), **start.env})
+    if start.tools.mpirun is not None and major == 4:
+        return _open_mpi_4(start.tools.mpirun, met)
+    if start.tools.mpirun is not None and major == 5:
+        return _open_mpi_5(start.tools.mpirun, met)
+    raise ConfigError(
+        "cluster.launcher is mpirun, but no Open MPI 4 or 5 is on the PATH; install openmpi-bin"
     )
-    exports = [part for name, value in sorted(start.env.items()) for part in ("-x", f"{name}={value}")]
+
+
+def _open_mpi_4(mpirun: str, start: Start) -> Command:
+    """ORTE: its daemons are orted, and all its parameters are given with --mca."""
+    network, arguments = _network(start), _ssh_arguments(start)
+    own = (
+        *(("--mca", "oob_tcp_if_include", network) if network else ()),
+        *(("--mca", "plm_rsh_args", arguments) if arguments else ()),
+    )
+    return _command(mpirun, start, own=own)
+
+
+def _open_mpi_5(mpirun: str, start: Start) -> Command:
+    """PRRTE: its daemons are prted, and their parameters are given with --prtemca."""
+    network, arguments = _network(start), _ssh_arguments(start)
+    own = (
+        *(("--prtemca", "prte_if_include", network) if network else ()),
+        *(("--prtemca", "plm_ssh_args", arguments) if arguments else ()),
+    )
+    return _command(mpirun, start, own=own)
+
+
+def _command(mpirun: str, start: Start, *, own: tuple[str, ...]) -> Command:
+    """What both majors spell alike, around the `own` parameters of one."""
+    ranks, network = start.local_ranks, _network(start)
+    # by name: the values are in mpirun's own environment. Each once: of two, one major takes the first
+    exports = [word for name in sorted(start.env) for word in ("-x", name)]
     argv = (
-        tools.mpirun,
-        *("-np", str(fewest * start.local_ranks)),
-        *hosts,
-        *("--map-by", f"ppr:{start.local_ranks}:node"),
+        mpirun,
+        *("-np", str(max(1, len(start.hosts)) * ranks)),
+        # all named with their processes: where a hostfile has no slots, mpirun would count cores
+        *("--host", ",".join(f"{host.name}:{ranks}" for host in start.hosts) or f"localhost:{ranks}"),
+        *("--map-by", f"ppr:{ranks}:node"),
         *("--bind-to", "none"),  # the default gives each rank one core
-        *(["--allow-run-as-root"] if tools.is_root else []),
-        *_interface(cluster.network_interface or tools.interface, major=tools.mpirun_major),
+        *(["--allow-run-as-root"] if start.tools.is_root else []),
+        *(("--mca", "btl_tcp_if_include", network) if network else ()),
+        *own,
         *exports,
-        *(tools.python, "-m", *start.module),
+        *(start.tools.python, "-m", *start.module),
     )
     return Command(argv=argv, env=start.env)
 
 
-def _interface(interface: str | None, *, major: int) -> tuple[str, ...]:
-    if interface is None:
-        return ()
-    control = ("--mca", "oob_tcp_if_include") if major == 4 else ("--prtemca", "prte_if_include")
-    return ("--mca", "btl_tcp_if_include", interface, *control, interface)
+def _meeting_point(start: Start) -> dict[str, str]:
+    """What scripts look for that were written for torchrun; our own ranks meet by RUNNER_RENDEZVOUS."""
+    first = address_of(start.hosts[0], start.tools) if len(start.hosts) > 1 else "127.0.0.1"
+    return {"MASTER_ADDR": first, "MASTER_PORT": str(start.attempt.port)}
+
+
+def _network(start: Start) -> str | None:
+    if len(start.hosts) < 2:
+        return None
+    return start.cluster.network_interface or start.tools.network
+
+
+def _ssh_arguments(start: Start) -> str:
+    return " ".join(ssh_options(start.cluster)) if len(start.hosts) > 1 else ""

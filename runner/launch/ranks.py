@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onerec.errors import ConfigError
+from runner.slurm.limits import gpu_count
 
 if TYPE_CHECKING:
     from runner.hosts import Host
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 
 
 def local_ranks(cluster: Cluster, tools: Toolchain) -> int:
-    """Processes per host: as written; "auto" is the first host's slots, else one per GPU, else one."""
+    """Processes per host: as written; "auto" is the first host's slots, else one per GPU, else one.
+
+    Under Slurm it is one for each of gpus_per_node.
+    """
     if cluster.launcher == "local":
         return 1
     if cluster.nproc_per_node != "auto":
         return int(cluster.nproc_per_node)
+    if cluster.launcher == "slurm":  # counted where it is submitted, on a host without GPUs
+        return gpu_count(cluster.slurm.gpus_per_node or 1) or 1
     slots = tools.hosts[0].slots if tools.hosts else None
     return slots or tools.gpus or 1
 
@@ -44,16 +50,21 @@ def ranks_on_host(step: Step, cluster: Cluster, tools: Toolchain) -> int:
 
 
 def node_range(cluster: Cluster, tools: Toolchain) -> tuple[int, int]:
-    """Fewest and most hosts: as written, else every host of the hostfile."""
+    """Fewest and most hosts: as written, else every host of the hostfile or of the job of Slurm."""
+    if cluster.nnodes is None and cluster.launcher == "slurm" and tools.slurm_nodes:
+        return tools.slurm_nodes, tools.slurm_nodes
     if cluster.nnodes is None and tools.hosts:
         return len(tools.hosts), len(tools.hosts)
     return cluster.node_range
 
 
 def hosts_used(cluster: Cluster, tools: Toolchain) -> tuple[Host, ...]:
-    """Hosts that take part, none for this host alone; raises ConfigError when the hostfile has too few."""
+    """Hosts that take part; none for this host alone, and under Slurm, which knows them itself.
+
+    Raises ConfigError when the hostfile has too few.
+    """
     fewest, most = node_range(cluster, tools)
-    if not tools.hosts and most == 1:
+    if cluster.launcher == "slurm" or (not tools.hosts and most == 1):
         return ()
     if len(tools.hosts) < fewest:
         raise ConfigError(
@@ -64,4 +75,10 @@ def hosts_used(cluster: Cluster, tools: Toolchain) -> tuple[Host, ...]:
 
 def is_here(host: Host, tools: Toolchain) -> bool:
     """Whether a host of the hostfile is the one the runner is on."""
-    return host.name in {tools.host, tools.host.partition(".")[0], "localhost", "127.0.0.1"}
+    names = {tools.host, tools.host.partition(".")[0], "localhost", "127.0.0.1"}
+    return host.name in names or host.name in tools.own_names
+
+
+def address_of(host: Host, tools: Toolchain) -> str:
+    """Where the others reach a host: its address, or its name where that could not be looked up."""
+    return tools.addresses.get(host.name, host.name)

@@ -31,8 +31,10 @@ def script(commands: tuple[Command, ...], *, title: str, tools: Toolchain, remov
     ]
     if len(commands) == 1:
         return "\n".join([*lines, f"exec {_readable(commands[0])}", ""])
+    # with the first that fails, and with Ctrl-C, which jobs in the background do not get, all of them end
+    ends = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"
     waits = 'for job in $(jobs -p); do wait "$job"; done'
-    return "\n".join([*lines, *(f"{_readable(command)} &" for command in commands), waits, ""])
+    return "\n".join([*lines, ends, *(f"{_readable(command)} &" for command in commands), waits, ""])
 
 
 def _readable(command: Command) -> str:

@@ -37,8 +37,17 @@ class Toolchain:
     mpirun_major: int | None = None
     hosts: tuple[Host, ...] = ()
     """Hosts of the cluster's hostfile, in its order; empty: this host alone."""
-    interface: str | None = None
-    """Network interface that leads to the other hosts, where there are some."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Address of each of these hosts that could be looked up, as the others reach it."""
+    own_names: frozenset[str] = frozenset()
+    """Those of these hosts that are this one, under a name or address that is not `host`."""
+    network: str | None = None
+    """The network between the hosts, 10.0.0.0/24, or the interface that leads there, where there are some."""
+    torchrun_flags: frozenset[str] = frozenset()
+    """The options that this torchrun knows, where one was asked for that not every torchrun has."""
+    srun: str | None = None
+    slurm_nodes: int | None = None
+    """Hosts of the job of Slurm that this process is in; None outside of one."""
     passed_on: Mapping[str, str] = field(default_factory=dict)
     """Variables of the caller that go along to every process: PYTHONPATH, OMP_NUM_THREADS."""
 
@@ -64,3 +73,7 @@ class Start:
     """What follows `python -m`: the rank shim around the trainer."""
     env: dict[str, str]
     local_ranks: int
+    hosts: tuple[Host, ...] = ()
+    """Hosts that take part, the first first; empty: this host alone."""
+    uses_gpus: bool = True
+    """Whether each rank has a GPU of its own, where there are any."""

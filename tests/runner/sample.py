@@ -32,6 +32,9 @@ TWO_HOSTS = replace(
     mpirun="/usr/bin/mpirun",
     mpirun_major=4,
     hosts=(Host("host1", 8), Host("host2", 8)),
+    addresses={"host1": "10.0.0.1", "host2": "10.0.0.2"},
+    network="10.0.0.0/24",
+    torchrun_flags=frozenset({"--numa-binding"}),
 )
 ATTEMPT = Attempt(number=1, nonce="unique", port=29400)
 

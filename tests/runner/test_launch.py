@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runner.steps import Step
 
 SHIPPED = Path(__file__).parents[2] / "manifests"
+ALONE = replace(TWO_HOSTS, hosts=(), addresses={}, network=None)
 FIVE = replace(TWO_HOSTS, mpirun_major=5, mpirun="/opt/openmpi/bin/mpirun", is_root=True)
 
 
@@ -42,6 +43,8 @@ def step(tmp_path: Path) -> Step:
 
 
 ETH0 = "cluster.network_interface=eth0"
+SSH = "cluster.ssh_config=/etc/mpi/ssh_config"
+NUMA = "cluster.numa_binding=node"
 
 
 @pytest.mark.parametrize(
@@ -51,10 +54,14 @@ ETH0 = "cluster.network_interface=eth0"
         ("torchrun", "movielens", HERE, ["cluster.launcher=torchrun", "cluster.nproc_per_node=2"]),
         ("torchrun-nodes", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=2"]),
         ("torchrun-elastic", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", "cluster.nnodes=1:4"]),
+        ("torchrun-ssh", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=torchrun", SSH, NUMA]),
+        ("mpirun4-here", "movielens", ALONE, ["cluster.launcher=mpirun", "cluster.nproc_per_node=2"]),
         ("mpirun4", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=mpirun"]),
+        ("mpirun4-ssh", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=mpirun", SSH]),
         ("mpirun4-interface", "onerec_1.7b", TWO_HOSTS, ["cluster.launcher=mpirun", ETH0]),
         ("mpirun5", "onerec_1.7b", FIVE, ["cluster.launcher=mpirun"]),
-        ("mpirun5-interface", "onerec_8b", FIVE, ["cluster.launcher=mpirun", ETH0]),
+        ("mpirun5-ssh", "onerec_1.7b", FIVE, ["cluster.launcher=mpirun", SSH]),
+        ("mpirun5-interface", "onerec_8b", FIVE, ["cluster.launcher=mpirun", "cluster.nnodes=2", ETH0]),
     ],
 )
 def test_the_whole_command_of_each_launcher(
@@ -108,7 +115,7 @@ def test_preparation_on_several_hosts_is_one_process_on_each_under_mpirun(
     assert "-np 2 " in words
     assert "--map-by ppr:1:node " in words
     assert words.endswith("-m onerec /runs/small/data/mixed/config.json")
-    assert "OMP_NUM_THREADS=16" in command.argv
+    assert command.env["OMP_NUM_THREADS"] == "16"
     cluster = load(SHIPPED / "onerec_1.7b.toml", ("cluster.launcher=mpirun",)).manifest.cluster
     assert world_size(prepare, cluster=cluster, tools=tools) == 2
 
@@ -117,25 +124,33 @@ def test_preparation_on_several_hosts_is_one_process_on_each_under_torchrun(tmp_
     prepare = small_plan(tmp_path).step("prepare:mixed")
     here, there = commands(prepare, TWO_HOSTS, ("cluster.launcher=torchrun", "cluster.nnodes=2"))
     assert "--nproc-per-node 1 " in " ".join(here.argv)
-    assert there.argv[:5] == ("ssh", "-o", "BatchMode=yes", "host2", "--")
-    assert "--nproc-per-node 1 " in there.argv[5]
+    assert there.argv[-3:-1] == ("host2", "--")
+    assert "--nproc-per-node 1 " in there.argv[-1]
+    bound = replace(TWO_HOSTS, torchrun_flags=frozenset())
+    unbound = commands(prepare, bound, ("cluster.launcher=torchrun", "cluster.nnodes=2", NUMA))
+    assert unbound == (here, there)
 
 
 def test_mpirun_exports_every_variable_exactly_once_and_whole(step: Step) -> None:
     (command,) = commands(step, TWO_HOSTS, ("cluster.launcher=mpirun", 'cluster.env={ODD = "a,b;c=d e"}'))
     exported = [command.argv[place + 1] for place, word in enumerate(command.argv) if word == "-x"]
-    assert exported == [f"{name}={value}" for name, value in sorted(command.env.items())]
-    assert "ODD=a,b;c=d e" in exported
+    assert exported == sorted(command.env)
+    assert command.env["ODD"] == "a,b;c=d e"
 
 
 def test_another_host_gets_the_same_command_and_environment_over_ssh(step: Step) -> None:
     here, there = commands(step, TWO_HOSTS, ("cluster.launcher=torchrun", 'cluster.env={ODD = "a b\'c"}'))
-    assert there.argv[:5] == ("ssh", "-o", "BatchMode=yes", "host2", "--")
-    words = shlex.split(there.argv[5])
+    assert there.argv[:2] == ("ssh", "-n")
+    assert there.argv[-3:-1] == ("host2", "--")
+    words = shlex.split(there.argv[-1])
     assert words[:4] == ["cd", "/work", "&&", "exec"]
-    told = [word.replace("is_host=false", "is_host=true").replace("host2", "host1") for word in words]
     exports = [f"{name}={value}" for name, value in sorted(here.env.items())]
-    assert told[4:] == ["env", *exports, *here.argv]
+    tether = ["/venv/bin/python", "-m", "runner.tether", "$PPID", "--"]
+    own = {"is_host=true,join_timeout=600": "is_host=false,join_timeout=600"}
+    place = here.argv.index("--local-addr")
+    argv = [own.get(word, word) for word in here.argv]
+    argv[place + 1] = "10.0.0.2"
+    assert words[4:] == ["env", *exports, *tether, *argv]
     assert there.env == {}
 
 
@@ -183,7 +198,16 @@ def test_every_host_of_the_hostfile_takes_part_when_no_number_is_written(step: S
 @pytest.mark.parametrize(
     ("overrides", "tools", "message"),
     [
-        (("cluster.launcher=mpirun",), HERE, "no Open MPI 4 or 5 is on the PATH"),
+        (
+            ("cluster.launcher=mpirun",),
+            replace(TWO_HOSTS, mpirun=None, mpirun_major=None),
+            "no Open MPI 4 or 5 is on the PATH",
+        ),
+        (
+            ("cluster.launcher=torchrun", "cluster.nnodes=2", NUMA),
+            replace(TWO_HOSTS, torchrun_flags=frozenset()),
+            '"node", but this torchrun has no --numa-binding; install a newer torch, or remove the key',
+        ),
         (("cluster.launcher=mpirun",), replace(TWO_HOSTS, mpirun_major=3), "no Open MPI 4 or 5"),
         (
             ("cluster.launcher=torchrun", "cluster.nnodes=3"),
@@ -197,6 +221,38 @@ def test_what_cannot_be_started_is_told(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         commands(step, tools, overrides)
+
+
+def test_scripts_find_the_master_that_they_look_for_under_mpirun(step: Step) -> None:
+    (command,) = commands(step, TWO_HOSTS, ("cluster.launcher=mpirun",))
+    assert (command.env["MASTER_ADDR"], command.env["MASTER_PORT"]) == ("10.0.0.1", "29400")
+    (alone,) = commands(step, ALONE, ("cluster.launcher=mpirun", "cluster.nnodes=1"))
+    assert alone.env["MASTER_ADDR"] == "127.0.0.1"
+
+
+def test_a_host_without_slots_or_beyond_those_wanted_is_no_trouble_for_mpirun(step: Step) -> None:
+    tools = replace(TWO_HOSTS, hosts=(Host("a"), Host("b", 9), Host("c", 9)))
+    (command,) = commands(step, tools, ("cluster.launcher=mpirun", "cluster.nnodes=2"))
+    assert command.argv[1:5] == ("-np", "16", "--host", "a:8,b:8")
+
+
+def test_mpirun_runs_as_root_only_for_root(step: Step) -> None:
+    for is_root in (False, True):
+        (command,) = commands(step, replace(TWO_HOSTS, is_root=is_root), ("cluster.launcher=mpirun",))
+        assert ("--allow-run-as-root" in command.argv) == is_root
+
+
+def test_this_host_under_another_name_of_the_hostfile_needs_no_ssh(step: Step) -> None:
+    tools = replace(TWO_HOSTS, host="login", own_names=frozenset({"host2"}))
+    there, here = commands(step, tools, ("cluster.launcher=torchrun", "cluster.nnodes=2"))
+    assert (there.argv[0], here.argv[0]) == ("ssh", "/venv/bin/torchrun")
+
+
+def test_no_file_of_the_working_folder_can_shadow_a_module(step: Step) -> None:
+    for launcher in ("local", "torchrun", "mpirun"):
+        cluster = Cluster.model_validate({"launcher": launcher})
+        for command in launch(step, run=Path("/r"), cluster=cluster, tools=TWO_HOSTS, attempt=ATTEMPT):
+            assert command.env.get("PYTHONSAFEPATH") == "1" or "PYTHONSAFEPATH=1" in command.argv[-1]
 
 
 def test_variables_of_a_launcher_around_the_runner_do_not_get_through() -> None:

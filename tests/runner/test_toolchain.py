@@ -1,18 +1,26 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from onerec.errors import ConfigError
+from onerec.network import interface_towards
 from runner.hosts import Host
 from runner.manifest.tables import Cluster
-from runner.toolchain import find_toolchain, interface_to, passed_on, read_hosts
+from runner.toolchain import (
+    addresses_of,
+    find_toolchain,
+    network_of,
+    passed_on,
+    read_hosts,
+    torchrun_flags,
+)
 from tests.runner.programme import ROOT
 
 
@@ -34,17 +42,35 @@ def test_the_major_version_of_open_mpi_is_found() -> None:
     assert found.mpirun_major in {4, 5}
 
 
-@pytest.mark.skipif(shutil.which("ip") is None, reason="needs iproute2")
-def test_the_interface_is_that_of_the_route_to_another_host() -> None:
-    asked = ["ip", "-j", "route", "get", "192.0.2.1"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-    expected = json.loads(told or "[{}]")[0].get("dev")
-    assert interface_to((Host("localhost", 1), Host("192.0.2.1", 1))) == expected
+@pytest.mark.skipif(interface_towards(["8.8.8.8"]) is None, reason="needs a route out of this host")
+def test_the_network_is_shared_with_the_hosts_or_leads_to_a_router() -> None:
+    way = interface_towards(["8.8.8.8"])
+    neighbour = str(next(host for host in ip_network(way.network).hosts() if str(host) != way.address))
+    assert network_of(["127.0.0.1", way.address, neighbour]) == way.network
+    assert network_of([neighbour, "8.8.8.8"]) == way.name
 
 
-def test_no_interface_is_told_where_there_is_no_other_host() -> None:
-    assert interface_to(()) is None
-    assert interface_to((Host("localhost", 2), Host("127.0.0.2", 2))) is None
+def test_no_network_is_told_where_there_is_no_other_host() -> None:
+    assert network_of([]) is None
+    assert network_of(["127.0.0.1", "127.0.0.2"]) is None
+
+
+@pytest.mark.skipif(interface_towards(["8.8.8.8"]) is None, reason="needs a route out of this host")
+def test_others_reach_this_host_by_the_address_on_the_way_to_them() -> None:
+    own = interface_towards(["8.8.8.8"]).address
+    hosts = (Host("localhost"), Host("8.8.8.8"), Host("no-such-host.invalid"))
+    assert addresses_of(hosts) == {"localhost": own, "8.8.8.8": "8.8.8.8"}
+    found = find_toolchain(Cluster(launcher="torchrun"), hosts=hosts, env={})
+    assert found.own_names == {"localhost"}
+
+
+def test_the_flags_of_torchrun_are_those_that_it_knows() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    flags = torchrun_flags()
+    assert {"--nnodes", "--local-addr", "--rdzv-conf", "--log-dir"} <= flags
+    assert all(flag in told for flag in flags)
 
 
 def test_the_package_s_folder_goes_before_the_caller_s_path() -> None:

@@ -8,8 +8,10 @@ unset ${!OMPI_COMM_WORLD_@}
 unset ${!PMIX_RANK@}
 unset ${!PMIX_NAMESPACE@}
 unset ${!PMIX_SERVER_@}
-unset GROUP_RANK LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT RANK WORLD_SIZE
+unset GROUP_RANK LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT RANK SLURM_STEP_ID WORLD_SIZE
 export GLOO_SOCKET_IFNAME=eth0
+export MASTER_ADDR=10.0.0.1
+export MASTER_PORT=29400
 export NCCL_DEBUG=WARN
 export NCCL_SOCKET_IFNAME==eth0
 export OMP_NUM_THREADS=2
@@ -21,23 +23,27 @@ export RUNNER_RENDEZVOUS=/runs/onerec-8b/stage1/logs/attempt-1/rendezvous.json
 export RUNNER_RUN=/runs/onerec-8b
 rm -f /runs/onerec-8b/stage1/logs/attempt-1/rendezvous.json /runs/tiny/control/stop.json
 exec /opt/openmpi/bin/mpirun \
-    -np 32 \
-    --hostfile /etc/mpi/hostfile \
+    -np 16 \
+    --host host1:8,host2:8 \
     --map-by ppr:8:node \
     --bind-to none \
     --allow-run-as-root \
     --mca btl_tcp_if_include eth0 \
     --prtemca prte_if_include eth0 \
-    -x GLOO_SOCKET_IFNAME=eth0 \
-    -x NCCL_DEBUG=WARN \
-    -x NCCL_SOCKET_IFNAME==eth0 \
-    -x OMP_NUM_THREADS=2 \
-    -x PYTHONSAFEPATH=1 \
-    -x PYTHONUNBUFFERED=1 \
-    -x RUNNER_ATTEMPT=1 \
-    -x RUNNER_NONCE=unique \
-    -x RUNNER_RENDEZVOUS=/runs/onerec-8b/stage1/logs/attempt-1/rendezvous.json \
-    -x RUNNER_RUN=/runs/onerec-8b /venv/bin/python \
+    --prtemca plm_ssh_args \
+    '-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlPath=none' \
+    -x GLOO_SOCKET_IFNAME \
+    -x MASTER_ADDR \
+    -x MASTER_PORT \
+    -x NCCL_DEBUG \
+    -x NCCL_SOCKET_IFNAME \
+    -x OMP_NUM_THREADS \
+    -x PYTHONSAFEPATH \
+    -x PYTHONUNBUFFERED \
+    -x RUNNER_ATTEMPT \
+    -x RUNNER_NONCE \
+    -x RUNNER_RENDEZVOUS \
+    -x RUNNER_RUN /venv/bin/python \
     -m runner.rank \
     --log-dir /runs/onerec-8b/stage1/logs/attempt-1 -- \
     -m onerec /runs/onerec-8b/stage1/config.json

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Step stage1, attempt 1. Run it by hand to do the same again.
+set -euo pipefail
+cd /work
+unset ${!PET_@}
+unset ${!TORCHELASTIC_@}
+unset ${!OMPI_COMM_WORLD_@}
+unset ${!PMIX_RANK@}
+unset ${!PMIX_NAMESPACE@}
+unset ${!PMIX_SERVER_@}
+unset GROUP_RANK LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT RANK SLURM_STEP_ID WORLD_SIZE
+export MASTER_ADDR=127.0.0.1
+export MASTER_PORT=29400
+export OMP_NUM_THREADS=1
+export PYTHONSAFEPATH=1
+export PYTHONUNBUFFERED=1
+export RUNNER_ATTEMPT=1
+export RUNNER_NONCE=unique
+export RUNNER_RENDEZVOUS=/runs/movielens/stage1/logs/attempt-1/rendezvous.json
+export RUNNER_RUN=/runs/movielens
+rm -f /runs/movielens/stage1/logs/attempt-1/rendezvous.json /runs/tiny/control/stop.json
+exec /usr/bin/mpirun \
+    -np 2 \
+    --host localhost:2 \
+    --map-by ppr:2:node \
+    --bind-to none \
+    -x MASTER_ADDR \
+    -x MASTER_PORT \
+    -x OMP_NUM_THREADS \
+    -x PYTHONSAFEPATH \
+    -x PYTHONUNBUFFERED \
+    -x RUNNER_ATTEMPT \
+    -x RUNNER_NONCE \
+    -x RUNNER_RENDEZVOUS \
+    -x RUNNER_RUN /venv/bin/python \
+    -m runner.rank \
+    --log-dir /runs/movielens/stage1/logs/attempt-1 -- \
+    -m onerec /runs/movielens/stage1/config.json
