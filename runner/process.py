@@ -51,9 +51,12 @@ def is_alive(identity: Identity) -> bool:
     return start_ticks(identity["pid"]) == identity["start_ticks"]
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent thread ends; kept over exec, lost over fork."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel kill this process when its parent thread ends; kept over exec, lost over fork.
+
+    `number` is another signal to send instead; 0: none after all.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def kill(identity: Identity, number: int = signal.SIGKILL) -> bool:
