@@ -26,6 +26,8 @@ from runner.reading import reading_of
 from runner.request import Request
 from runner.rundir import RunDir, StepDir
 from runner.sizes import sizes_of
+from runner.slurm.script import job_script
+from runner.slurm.submit import is_submitted
 from runner.toolchain import find_toolchain, read_hosts
 
 if TYPE_CHECKING:
@@ -84,6 +86,9 @@ def view(manifest: Manifest, *, env: Mapping[str, str]) -> PlanView:
         readings,
         memories_of(manifest, env=env),
         disks_of(manifest, sizes_of(manifest)),
+        job_script(manifest.cluster, run=composed.plan.run, tools=tools)
+        if is_submitted(manifest.cluster, env)
+        else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 from runner.journal import Event
 from runner.process import Identity
@@ -39,6 +39,17 @@ class StepHistory:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """A job of Slurm that is to go on with the run."""
+
+    job: str
+    rerun: tuple[str, ...] = ()
+    """Steps that it was asked to run again, until it has begun to."""
+    is_queued: bool = True
+    """Whether no runner has started since it was queued."""
+
+
+@dataclass(frozen=True)
 class History:
     """A run by its journal."""
 
@@ -52,6 +63,7 @@ class History:
     reason: str | None = None
     manifest_dir: str | None = None
     overrides: tuple[str, ...] = ()
+    submission: Submission | None = None
 
     def step(self, name: str) -> StepHistory:
         """How a step stands; one that never started is pending."""
@@ -68,24 +80,30 @@ def fold(events: Sequence[Event]) -> History:
 
 def after(history: History, event: Event) -> History:
     """The state after one more event."""
-    kind = event["event"]
-    if kind == "run_started":
-        return _run_started(history, event)
-    if kind == "run_ended":
-        outcome, reason = cast("Outcome", event["state"]), cast("str | None", event.get("reason"))
-        return replace(history, owner=None, outcome=outcome, reason=reason)
-    if kind == "step_started":
-        return _with_step(history, event, _step_started)
-    if kind == "step_ended":
-        return _with_step(history, event, _step_ended)
-    if kind == "steps_invalidated":
-        return _invalidated(history, event)
-    return history
+    change = _CHANGES.get(str(event["event"]))
+    return history if change is None else change(history, event)
+
+
+def _submitted(history: History, event: Event) -> History:
+    return replace(
+        history,
+        steps=tuple(cast("list[PlannedStep]", event["steps"])),
+        manifest_dir=cast("str", event["manifest_dir"]),
+        overrides=tuple(cast("list[str]", event["overrides"])),
+        submission=Submission(cast("str", event["job"]), tuple(cast("list[str]", event["rerun"]))),
+    )
+
+
+def _with_submission(history: History, **changes: Any) -> History:
+    """The history with its submission changed, where there is one."""
+    if history.submission is None:
+        return history
+    return replace(history, submission=replace(history.submission, **changes))
 
 
 def _run_started(history: History, event: Event) -> History:
     return replace(
-        history,
+        _with_submission(history, is_queued=False),
         steps=tuple(cast("list[PlannedStep]", event["steps"])),
         owner=cast("Identity", event["owner"]),
         since=cast("float", event["time"]),
@@ -102,6 +120,11 @@ def _cut_off(step: StepHistory) -> StepHistory:
     if step.state != "running":
         return step
     return replace(step, state="interrupted", reason="its runner was killed")
+
+
+def _run_ended(history: History, event: Event) -> History:
+    outcome, reason = cast("Outcome", event["state"]), cast("str | None", event.get("reason"))
+    return replace(history, owner=None, outcome=outcome, reason=reason)
 
 
 def _with_step(
@@ -136,9 +159,24 @@ def _step_ended(step: StepHistory, event: Event) -> StepHistory:
 
 def _invalidated(history: History, event: Event) -> History:
     names, reason = cast("list[str]", event["steps"]), cast("str", event["reason"])
+    history = _with_submission(history, rerun=())
     changed = {
         name: StepHistory(state="stale", attempts=history.by_step[name].attempts, reason=reason)
         for name in names
         if name in history.by_step
     }
     return replace(history, by_step={**history.by_step, **changed})
+
+
+_CHANGES: Mapping[str, Callable[[History, Event], History]] = {
+    "submitted": _submitted,
+    "requeued": lambda history, _: _with_submission(history, is_queued=True),
+    "run_started": _run_started,
+    "run_ended": _run_ended,
+    "step_started": lambda history, event: _with_step(
+        _with_submission(history, rerun=()), event, _step_started
+    ),
+    "step_ended": lambda history, event: _with_step(history, event, _step_ended),
+    "steps_invalidated": _invalidated,
+}
+"""What each kind of event changes."""

@@ -43,6 +43,8 @@ class PlanView:
     """What each training step needs on every GPU, where the sizes of its model are known."""
     disks: Mapping[str, StageDisk] = field(default_factory=dict)
     """What each training step's checkpoints need, where the sizes of its model are known."""
+    job_script: str | None = None
+    """What would be submitted to Slurm."""
 
 
 def plan_document(view: PlanView) -> dict[str, object]:
@@ -52,6 +54,7 @@ def plan_document(view: PlanView) -> dict[str, object]:
         "path": str(view.plan.run.path),
         "problems": list(view.problems),
         "steps": [_step_document(decision, view) for decision in view.decisions],
+        **({} if view.job_script is None else {"job_script": view.job_script}),
     }
 
 
@@ -67,6 +70,9 @@ def plan_text(view: PlanView) -> str:
         lines += [f"      memory  {view.memories[step.name]}"] if step.name in view.memories else []
         lines += [f"      disk    {view.disks[step.name]}"] if step.name in view.disks else []
         lines += [f"      runs    {shlex.join(command.argv)}" for command in view.commands.get(step.name, ())]
+    if view.job_script is not None:
+        lines += ["", f"submitted from {view.plan.run.path} as {view.plan.run.job_script.name}:"]
+        lines += [f"      {line}" for line in view.job_script.splitlines()]
     if view.problems:
         lines += ["", "about the commands:", *(f"  {problem}" for problem in view.problems)]
     return "\n".join(lines)

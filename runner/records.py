@@ -37,14 +37,20 @@ def adopt(request: Request) -> None:
 
 def record_start(request: Request, journal: Journal) -> None:
     """Write down who starts, with what, and which steps there are."""
+    journal.append("run_started", owner=identify(os.getpid()), argv=sys.argv, **_asked_for(request))
+
+
+def record_submission(request: Request, journal: Journal, *, job: str) -> None:
+    """Write down which job is to go on with the run, and all that it will need to know for that."""
+    journal.append("submitted", job=job, rerun=list(request.rerun), **_asked_for(request))
+
+
+def _asked_for(request: Request) -> dict[str, object]:
     plan = request.plan
-    journal.append(
-        "run_started",
-        owner=identify(os.getpid()),
-        argv=sys.argv,
-        manifest_dir=request.manifest_dir,
-        overrides=list(request.overrides),
-        steps=[
+    return {
+        "manifest_dir": request.manifest_dir,
+        "overrides": list(request.overrides),
+        "steps": [
             {
                 "name": step.name,
                 "kind": step.kind,
@@ -54,7 +60,7 @@ def record_start(request: Request, journal: Journal) -> None:
             }
             for step in plan.steps
         ],
-    )
+    }
 
 
 def write_orders(

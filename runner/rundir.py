@@ -130,6 +130,22 @@ class StepDir:
         """What one rank wrote: `stream` is stdout or stderr."""
         return self.logs(attempt) / f"rank-{rank:05d}.{stream}"
 
+    def heartbeat(self, attempt: int, rank: int) -> Path:
+        """What one rank of training is at, written again and again (onerec.pulse)."""
+        return self.logs(attempt) / f"rank-{rank:05d}.beat.json"
+
+    def heartbeats(self, attempt: int) -> dict[int, Path]:
+        """The signs of life that there are, by rank."""
+        return {int(path.name[5:10]): path for path in self.logs(attempt).glob("rank-?????.beat.json")}
+
+    def stacks(self, attempt: int, rank: int) -> Path:
+        """Where the threads of one rank stood when that was asked for."""
+        return self.logs(attempt) / f"rank-{rank:05d}.stacks.txt"
+
+    def failure(self, attempt: int) -> Path:
+        """Why an attempt failed: which rank, where, its exception, its last lines."""
+        return self.logs(attempt) / "failure.json"
+
     def launcher_logs(self, attempt: int) -> Path:
         """What torchrun itself keeps of an attempt."""
         return self.logs(attempt) / "torchrun"
@@ -237,6 +253,26 @@ class RunDir:
     def stop_file(self) -> Path:
         """A clean stop is asked for by this file."""
         return self.path / "control" / "stop.json"
+
+    @property
+    def lease(self) -> Path:
+        """Shows, while an attempt is wanted, which one; its processes end when it no longer does."""
+        return self.path / "control" / "lease.json"
+
+    @property
+    def stacks_request(self) -> Path:
+        """Asks the ranks of an attempt to write down where they stand."""
+        return self.path / "control" / "stacks.json"
+
+    @property
+    def job_script(self) -> Path:
+        """What is submitted to Slurm."""
+        return self.path / "sbatch.sh"
+
+    @property
+    def job_log(self) -> Path:
+        """What the runner wrote in jobs of Slurm, over all of them."""
+        return self.path / "slurm.log"
 
     @property
     def newest(self) -> Path:

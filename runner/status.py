@@ -60,10 +60,22 @@ def status(history: History, *, run: str, alive: bool, files: Mapping[str, StepF
         _stage(step, history=history, alive=alive, gone=gone, files=files.get(step["name"], StepFiles()))
         for step in history.steps
     ]
+    _tell_queued(stages, history)
     return {"run": run, "state": _run_state(history, alive=alive), "stages": stages}
 
 
+def _tell_queued(stages: list[StageStatus], history: History) -> None:
+    """Give the stage that is next the job that it waits for as its reason."""
+    if history.submission is not None and history.submission.is_queued:
+        job = history.submission.job
+        left = [stage for stage in stages if stage["state"] != "done"]
+        for stage in left[:1]:
+            stage["reason"] = f"queued as job {job} of Slurm; squeue --jobs={job} shows its turn"
+
+
 def _run_state(history: History, *, alive: bool) -> Outcome:
+    if history.submission is not None and history.submission.is_queued:
+        return "pending"
     if history.outcome == "running" and not alive:
         return "interrupted"
     return history.outcome

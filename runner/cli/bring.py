@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from runner.manifest import Manifest
+    from runner.request import Request
     from runner.rundir import RunDir
 
 PREFLIGHT_REFUSED = 3
@@ -50,6 +51,11 @@ def run(arguments: Namespace) -> int:
 def resume_arguments(parser: ArgumentParser) -> None:
     """Options of `resume`."""
     add_run_dir(parser)
+    parser.add_argument(
+        "--requeue",
+        action="store_true",
+        help="in a job of Slurm: when Slurm tells the job to stop, save and queue the job again",
+    )
 
 
 def resume(arguments: Namespace) -> int:
@@ -59,15 +65,20 @@ def resume(arguments: Namespace) -> int:
     from runner.manifest import restore
 
     run = find_run(arguments.run)
+    if arguments.requeue:
+        from runner.slurm.submit import wait_for_lock
+
+        wait_for_lock(run)
     history = fold(read(run.events))
-    return _bring_to_end(
+    code = _bring_to_end(
         restore(run.resolved.read_bytes()),
         run=run,
         text=run.manifest.read_bytes(),
         manifest_dir=history.manifest_dir or "",
         overrides=history.overrides,
-        rerun=(),
+        rerun=history.submission.rerun if history.submission else (),
     )
+    return _queue_again(run, code) if arguments.requeue else code
 
 
 def stop_arguments(parser: ArgumentParser) -> None:
@@ -80,14 +91,21 @@ def stop_arguments(parser: ArgumentParser) -> None:
 def stop(arguments: Namespace) -> int:
     """Stop a run at the next step boundary."""
     from runner.observe import is_running, wait_for_end
+    from runner.slurm.ask import cancel
+    from runner.slurm.submit import waiting_job
     from runner.stop import ask_to_stop
 
     run = find_run(arguments.run)
+    go_on = f"go on with: runner resume {run.path}"
     if not is_running(run):
-        say(f"{run.path}: nothing runs")
+        job = waiting_job(run)
+        if job is None:
+            say(f"{run.path}: nothing runs")
+            return 0
+        cancel(job)
+        say(f"{run.path}: job {job} had not begun, and is cancelled; {go_on}")
         return 0
     ask_to_stop(run.stop_file, by="runner stop")
-    go_on = f"go on with: runner resume {run.path}"
     if arguments.no_wait:
         say(f"{run.path}: asked to stop; {go_on}")
         return 0
@@ -109,17 +127,48 @@ def _bring_to_end(
     from runner.compose import request_of
     from runner.console import closing_text, listening
     from runner.execute import execute
+    from runner.slurm.submit import is_submitted
 
     if not _may_start(manifest):
         return PREFLIGHT_REFUSED
     request = request_of(
         manifest, run, text=text, manifest_dir=manifest_dir, overrides=overrides, rerun=rerun, env=os.environ
     )
+    if is_submitted(manifest.cluster, os.environ):
+        return _submit(request)
     tell(f"run {run.name} in {run.path}")
     with listening(run, tell, is_terminal=is_terminal()) as listener:
         code = execute(request, listener=listener)
     tell(closing_text(run))
     return code
+
+
+def _submit(request: Request) -> int:
+    """Have a job of Slurm do what is left."""
+    from runner.slurm.submit import submit
+
+    run, job = request.plan.run, submit(request)
+    if job is None:
+        tell(f"run {run.name} in {run.path}: all is done, nothing was submitted")
+        return 0
+    tell(
+        f"run {run.name} in {run.path}: submitted as job {job} of Slurm\n"
+        f"  watch it:    runner status {run.path}, runner logs {run.path} -f, squeue --jobs={job}\n"
+        f"  stop it:     runner stop {run.path}\n"
+        f"  its output:  {run.job_log}"
+    )
+    return 0
+
+
+def _queue_again(run: RunDir, code: int) -> int:
+    """In a job of Slurm that was stopped: queue it again unless a person stopped it; its exit code."""
+    from runner.slurm.requeue import queue_again
+
+    verdict = queue_again(run, code=code, env=os.environ)
+    if verdict is None:
+        return code
+    tell(verdict.text)
+    return verdict.exit_code
 
 
 def _may_start(manifest: Manifest) -> bool:

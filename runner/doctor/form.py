@@ -95,6 +95,14 @@ FIELDS: Mapping[str, Mapping[str, Form]] = {
         "result": _is_object_or_nothing,
     },
     "steps_invalidated": {"steps": _is_texts, "reason": _is_text},
+    "submitted": {
+        "job": _is_text,
+        "steps": _is_steps,
+        "manifest_dir": _is_text,
+        "overrides": _is_texts,
+        "rerun": _is_texts,
+    },
+    "requeued": {"job": _is_text, "reached": _is_text},
 }
 """Kinds that are not here are of another version, and are not looked into."""
 

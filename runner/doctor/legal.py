@@ -64,7 +64,7 @@ def _runner_after(runner: _Runner, event: Event) -> _Runner:
     return runner
 
 
-def _run_started(event: Event, _history: History, _runner: _Runner) -> Iterator[str]:
+def _plan_told(event: Event, _history: History, _runner: _Runner) -> Iterator[str]:
     names = [step["name"] for step in cast("list[dict[str, str]]", event["steps"])]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
@@ -135,6 +135,11 @@ def _steps_invalidated(event: Event, history: History, runner: _Runner) -> Itera
             yield f"{name} was made invalid and had no outcome"
 
 
+def _requeued(event: Event, history: History, _runner: _Runner) -> Iterator[str]:
+    if history.owner is not None:
+        yield f"job {event['job']} was queued again while a runner was at work"
+
+
 def _ending(event: Event) -> Iterator[str]:
     state, code = event["state"], event["exit_code"]
     if state not in ENDINGS:
@@ -149,7 +154,9 @@ def _running(history: History) -> str | None:
 
 
 RULES: dict[str, Rule] = {
-    "run_started": _run_started,
+    "run_started": _plan_told,
+    "submitted": _plan_told,
+    "requeued": _requeued,
     "run_ended": _run_ended,
     "step_started": _step_started,
     "step_ended": _step_ended,

@@ -26,6 +26,7 @@ RESERVED = {
     "stages": {
         *("control", "latest", "lock", "log", "logs"),
         *("environment.json", "events.jsonl", "manifest.resolved.json", "manifest.toml"),
+        *("sbatch.sh", "slurm.log"),
     },
 }
 """Names that the run directory, or the folder of runs, uses itself."""

@@ -1,4 +1,4 @@
-"""What Slurm says when it is asked about jobs, steps, partitions; and what it is told: submit, cancel, requeue.
+"""What Slurm says of jobs, steps and partitions, and what it is told: submit, cancel, kill, queue again.
 
 Each answer is understood by a pure function; what cannot be asked raises SlurmError with Slurm's own words.
 """
