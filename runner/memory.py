@@ -17,6 +17,7 @@ from onerec.config.memory import (
 )
 from onerec.config.mesh import mesh_shape
 from runner.report import size
+from runner.slurm.limits import tasks_per_node
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ def ranks_by_host(cluster: Cluster, *, hosts: Sequence[Host], gpus: int) -> tupl
     if cluster.launcher == "local":
         return (1,)
     fewest = len(hosts) if cluster.nnodes is None and hosts else cluster.node_range[0]
-    per_host = cluster.nproc_per_node
+    per_host = tasks_per_node(cluster) if cluster.launcher == "slurm" else cluster.nproc_per_node
     if per_host == "auto":
         per_host = (hosts[0].slots if hosts else None) or gpus or 1
     return (per_host,) * max(1, fewest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onerec.errors import ConfigError
-from runner.slurm.limits import gpu_count
+from runner.slurm.limits import tasks_per_node
 
 if TYPE_CHECKING:
     from runner.hosts import Host
@@ -21,10 +21,10 @@ def local_ranks(cluster: Cluster, tools: Toolchain) -> int:
     """
     if cluster.launcher == "local":
         return 1
+    if cluster.launcher == "slurm":
+        return tasks_per_node(cluster)
     if cluster.nproc_per_node != "auto":
         return int(cluster.nproc_per_node)
-    if cluster.launcher == "slurm":  # counted where it is submitted, on a host without GPUs
-        return gpu_count(cluster.slurm.gpus_per_node or 1) or 1
     slots = tools.hosts[0].slots if tools.hosts else None
     return slots or tools.gpus or 1
 

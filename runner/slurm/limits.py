@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.manifest.tables import Cluster
 
 MOST_WARNING_SECONDS = 65535
 """What sbatch takes for --signal: 16 bits."""
@@ -41,3 +45,10 @@ def gpu_count(given: int | str) -> int | None:
     """How many GPUs 8 or "a100:8" are; None for what is neither."""
     found = _GPUS.fullmatch(str(given))
     return int(found[1]) if found else None
+
+
+def tasks_per_node(cluster: Cluster) -> int:
+    """Processes of each host, as written or one per GPU asked for: a submitting host has no GPUs to count."""
+    if cluster.nproc_per_node != "auto":
+        return int(cluster.nproc_per_node)
+    return gpu_count(cluster.slurm.gpus_per_node or 1) or 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from runner.journal import Journal, read
 from runner.lock import hold
 from runner.observe import observe, read_document
+from runner.report import counted
 from runner.slurm import ask
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def verdict(job: str, *, asked_by: str, state: str | None, reached: str, events:
 def reached_by(status: RunStatus) -> str:
     """How far a run has come, in words that differ when it has come further."""
     left = [stage for stage in status["stages"] if stage["state"] != "done"]
-    done = f"{len(status['stages']) - len(left)} steps done"
+    done = f"{counted(len(status['stages']) - len(left), 'step')} done"
     if not left:
         return done
     return f"{done}, {left[0]['name']} at {left[0]['latest_checkpoint'] or 'its start'}"

@@ -8,8 +8,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from runner.launch.ranks import local_ranks
-from runner.slurm.limits import warning_seconds
+from runner.slurm.limits import tasks_per_node, warning_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +30,8 @@ def job_script(cluster: Cluster, *, run: RunDir, tools: Toolchain) -> str:
     """sbatch.sh: submitted from the run directory, so that no path stands in a line for Slurm."""
     lines = [
         "#!/bin/bash",
-        f"# Run {run.name} as a job of Slurm; the runner submits it. By hand:",
-        f"#   cd {shlex.quote(str(run.path))} && sbatch {run.job_script.name}",
-        *(f"#SBATCH {option}" for option in job_options(cluster, run=run, tools=tools)),
+        f"# Run {run.name} as a job of Slurm. The runner submits it; by hand, from this folder: sbatch sbatch.sh",
+        *(f"#SBATCH {option}" for option in job_options(cluster, run=run)),
         f"cd {shlex.quote(tools.work_dir)} || exit 2",
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(tools.passed_on.items())),
         "# in place of this shell, so that Slurm's signals reach it; what it ends with, the job ends with",
@@ -42,13 +40,13 @@ def job_script(cluster: Cluster, *, run: RunDir, tools: Toolchain) -> str:
     return "\n".join([*lines, ""])
 
 
-def job_options(cluster: Cluster, *, run: RunDir, tools: Toolchain) -> tuple[str, ...]:
+def job_options(cluster: Cluster, *, run: RunDir) -> tuple[str, ...]:
     """The options of sbatch, in the order in which they stand in the script."""
     slurm = cluster.slurm
     given = {
         "job-name": run.name,
         "nodes": cluster.node_range[1],
-        "ntasks-per-node": local_ranks(cluster, tools),
+        "ntasks-per-node": tasks_per_node(cluster),
         "partition": slurm.partition,
         "account": slurm.account,
         "qos": slurm.qos,

@@ -54,7 +54,7 @@ def submit(request: Request) -> str | None:
             return None
         adopt(request)
         run.job_script.write_text(job_script(request.cluster, run=run, tools=request.tools), encoding="utf-8")
-        options = job_options(request.cluster, run=run, tools=request.tools)
+        options = job_options(request.cluster, run=run)
         with closing(Journal(run.events)) as journal:
             job = ask.submit(run.path, run.job_script.name, env=submission_env(request.env, options))
             record_submission(request, journal, job=job)

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _run(home: Path) -> int:
     daemons: list[subprocess.Popen[bytes]] = []
     try:
         daemons.append(_start(home, "munged", *_munge(home)))
-        _wait(lambda: (home / "munge.socket").is_socket())
+        _wait((home / "munge.socket").is_socket)
         daemons.append(_start(home, "slurmctld", "-D"))
         daemons += [_start(home, "slurmd", "-D", "-N", node) for node in NODES]
         if not _wait(_is_idle):
@@ -125,7 +126,7 @@ def _munge(home: Path) -> list[str]:
 def _start(home: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     with (home / f"{program}.out").open("ab") as log:
         return subprocess.Popen(
-            [_find(program), *arguments],
+            [find(program) or program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -133,8 +134,9 @@ def _start(home: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]
         )
 
 
-def _find(program: str) -> str:
-    return shutil.which(program) or f"/usr/sbin/{program}"
+def find(program: str) -> str | None:
+    """A daemon on the PATH, or where Debian puts it."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
 
 
 def _is_idle() -> bool:
@@ -147,9 +149,9 @@ def _is_idle() -> bool:
     return told.split() == [str(len(NODES)), "idle"]
 
 
-def _wait(is_true: object, seconds: float = 30) -> bool:
+def _wait(is_true: Callable[[], bool], seconds: float = 30) -> bool:
     deadline = time.monotonic() + seconds
-    while not is_true():  # type: ignore[operator]
+    while not is_true():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
