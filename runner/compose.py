@@ -101,12 +101,17 @@ def request_of(
     overrides: tuple[str, ...],
     rerun: tuple[str, ...],
     env: Mapping[str, str],
+    left_out: frozenset[str] = frozenset(),
 ) -> Request:
-    """What a person asked for, with the plan and tools as they are now; `text` is the manifest as given."""
+    """What a person asked for, with the plan and tools as they are now; `text` is the manifest as given.
+
+    `left_out` are hosts of an elastic run that are not well.
+    """
+    hosts = tuple(host for host in read_hosts(manifest.cluster) if host.name not in left_out)
     return Request(
         plan=compose(manifest, run).plan,
         cluster=manifest.cluster,
-        tools=find_toolchain(manifest.cluster, hosts=read_hosts(manifest.cluster), env=env),
+        tools=find_toolchain(manifest.cluster, hosts=hosts, env=env),
         manifest_text=text,
         resolved_text=dump(manifest),
         manifest_dir=manifest_dir,

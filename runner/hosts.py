@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onerec.errors import ConfigError
-from runner.manifest.faults import printable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST = 253
 _OPTION = re.compile(r"(slots|max_slots|max-slots)=([1-9][0-9]*)")
 
 
@@ -58,17 +58,19 @@ def parse_hostfile(text: str, file: str = "hostfile") -> tuple[Host, ...]:
 
 
 def _fault_of(words: list[str]) -> str:
-    name, shown = words[0], repr(printable(words[0]))
+    name, shown = words[0], repr(words[0])
     colon = re.fullmatch(r"([A-Za-z0-9._-]+):([0-9]+)", name)
     if colon:
         return f'{shown} is no name of a host; write "{colon[1]} slots={colon[2]}"'
     if "@" in name:
         return f"{shown} names a user; write the host only, and the user in ~/.ssh/config"
+    if len(name) > _LONGEST:
+        return f"{shown[:40]}... has {len(name)} characters; the name of a host has at most {_LONGEST}"
     if not _NAME.fullmatch(name):
         return f"{shown} is no name of a host; use letters, digits and '._-', the first no mark"
     for word in words[1:]:
         if not _OPTION.fullmatch(word):
-            return f'{printable(word)!r} is not known; write "{name} slots=8"'
+            return f'{word!r} is not known; write "{name} slots=8"'
     return ""
 
 

@@ -47,10 +47,12 @@ def check(arguments: Namespace) -> int:
     from runner.manifest import load
     from runner.memories import memories_of
     from runner.preflight import check
+    from runner.preflight.hosts import check_hosts
     from runner.preflight.memory import memory_figures
 
     loaded = load(arguments.manifest, arguments.settings)
     findings = check(loaded.manifest)
+    findings += check_hosts(loaded.manifest, env=os.environ).findings
     if not arguments.fast:
         findings += tuple(memory_figures(memories_of(loaded.manifest, env=os.environ)))
         findings += inspect(loaded, findings, env=os.environ)

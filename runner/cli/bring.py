@@ -129,10 +129,18 @@ def _bring_to_end(
     from runner.execute import execute
     from runner.slurm.submit import is_submitted
 
-    if not _may_start(manifest):
+    left_out = _may_start(manifest)
+    if left_out is None:
         return PREFLIGHT_REFUSED
     request = request_of(
-        manifest, run, text=text, manifest_dir=manifest_dir, overrides=overrides, rerun=rerun, env=os.environ
+        manifest,
+        run,
+        text=text,
+        manifest_dir=manifest_dir,
+        overrides=overrides,
+        rerun=rerun,
+        left_out=left_out,
+        env=os.environ,
     )
     if is_submitted(manifest.cluster, os.environ):
         return _submit(request)
@@ -171,13 +179,16 @@ def _queue_again(run: RunDir, code: int) -> int:
     return verdict.exit_code
 
 
-def _may_start(manifest: Manifest) -> bool:
+def _may_start(manifest: Manifest) -> frozenset[str] | None:
+    """The hosts that an elastic run is started without; None where nothing may be started."""
     from runner.preflight import check
+    from runner.preflight.hosts import check_hosts
 
-    findings = check(manifest)
+    hosts = check_hosts(manifest, env=os.environ)
+    findings = (*check(manifest), *hosts.findings)
     for finding in findings:
         complain(str(finding))
     if any(finding.level == "error" for finding in findings):
         complain("nothing was started")
-        return False
-    return True
+        return None
+    return hosts.left_out

@@ -24,6 +24,11 @@ def ssh_options(cluster: Cluster) -> tuple[str, ...]:
     return (*own, *(word for option in OPTIONS for word in ("-o", option)))
 
 
+def shown_ssh(cluster: Cluster) -> str:
+    """How a person calls ssh to see the same."""
+    return "ssh" if cluster.ssh_config is None else f"ssh -F {cluster.ssh_config}"
+
+
 def over_ssh(host: str, remote: str, *, cluster: Cluster, reads_stdin: bool = False) -> tuple[str, ...]:
     """The arguments that run a line of sh on another host; the name was checked when it was read."""
     quiet = () if reads_stdin else ("-n",)

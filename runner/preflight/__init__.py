@@ -21,8 +21,10 @@ from runner.manifest.tables import Manifest
 from runner.memories import memories_of
 from runner.preflight.data import check_sources
 from runner.preflight.findings import Finding, error, warning
+from runner.preflight.here import check_here, nearest_folder
 from runner.preflight.memory import check_memory
 from runner.preflight.model import check_base_model
+from runner.preflight.slurm import check_slurm
 from runner.report import size
 from runner.sizes import sizes_of
 
@@ -53,6 +55,7 @@ def check(
         finding
         for findings in (
             check_output(manifest, free_bytes=free_bytes),
+            check_here(Path(manifest.output_dir), env=os.environ),
             check_base_model(manifest),
             check_cluster(manifest),
             check_sources(manifest),
@@ -66,9 +69,7 @@ def check(
 
 def check_output(manifest: Manifest, *, free_bytes: int | None = None) -> Iterator[Finding]:
     """The disk of output_dir: that it can be written to, and has room for the checkpoints that are kept."""
-    folder = Path(manifest.output_dir).absolute()
-    while not folder.exists():
-        folder = folder.parent
+    folder = nearest_folder(Path(manifest.output_dir))
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         yield error(
             "output_dir", f"{folder} is no folder that can be written to", "choose another output_dir"
@@ -104,6 +105,8 @@ def check_cluster(manifest: Manifest) -> Iterator[Finding]:
     cluster = manifest.cluster
     if cluster.launcher == "mpirun" and shutil.which("mpirun") is None:
         yield error("cluster.launcher", "mpirun is not on the PATH", "install Open MPI, or choose torchrun")
+    if cluster.launcher == "slurm":
+        yield from check_slurm(cluster, env=os.environ)
     if cluster.hostfile is not None:
         yield from _check_hostfile(manifest, Path(cluster.hostfile))
     for name in cluster.env:
