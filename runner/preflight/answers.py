@@ -155,7 +155,7 @@ def _of_files(name: str, answer: Answer, wanted: Wanted) -> Iterator[Finding]:
 
 def _of_network(name: str, answer: Answer, wanted: Wanted) -> Iterator[Finding]:
     yield from of_interface(name, answer, wanted)
-    if wanted.interface is None and answer.way is None and answer.interfaces:
+    if wanted.interface is None and answer.way is None and wanted.own.way is not None:
         told = f"{name} finds no interface that leads to the other hosts"
         yield error("cluster.network_interface", told, "name it, or mend the routes and names there")
     if answer.unconnected is not None:

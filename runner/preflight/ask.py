@@ -46,6 +46,11 @@ def ask_all(
         return dict(zip([host.name for host in hosts], pool.map(ask, hosts), strict=True))
 
 
+def ask_this_host(question: Mapping[str, Any], *, cluster: Cluster, tools: Toolchain) -> Reply:
+    """What this host replies when it is asked in the same way: what the others are compared with."""
+    return _ask(("sh", "-c", _line(cluster, tools)), question)
+
+
 @contextmanager
 def token_in(folder: Path) -> Iterator[dict[str, str]]:
     """A file of a new name in a folder, as its path and text; an empty path where none can be written."""

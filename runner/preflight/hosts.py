@@ -15,12 +15,13 @@ from onerec.errors import ConfigError
 from runner.execute import FIRST_PORT, PORTS
 from runner.launch.ranks import address_of, hosts_used, is_here, local_ranks, node_range
 from runner.launch.ssh import shown_ssh
-from runner.manifest.faults import dotted
+from runner.manifest.faults import dotted, printable
 from runner.manifest.sources import source_parts, url_scheme
-from runner.preflight import PACKAGES, probe
+from runner.preflight import PACKAGES
 from runner.preflight.answers import (
     HOSTFILE,
     Answer,
+    Reply,
     Wanted,
     excuse,
     judge,
@@ -28,7 +29,7 @@ from runner.preflight.answers import (
     of_resources,
     twins,
 )
-from runner.preflight.ask import LIMIT_SECONDS, ask_all, listener_in, token_in
+from runner.preflight.ask import LIMIT_SECONDS, ask_all, ask_this_host, listener_in, token_in
 from runner.preflight.findings import Finding, error
 from runner.preflight.here import nearest_folder
 from runner.toolchain import find_toolchain, read_hosts
@@ -75,11 +76,13 @@ def _look(manifest: Manifest, hosts: Sequence[Host], tools: Toolchain) -> dict[s
     folder = nearest_folder(Path(manifest.output_dir))
     with token_in(folder) as token, listener_in(_ports(manifest.cluster)) as port:
         question = _question(manifest, hosts, tools, token=token)
-        own = Answer.model_validate(probe.answer(question))
+        own = ask_this_host(question, cluster=manifest.cluster, tools=tools)
+        if own.answer is None:
+            return {"": (_unexamined(own),)}
         question["listener"] = _listener(known, tools, port)
         replies = ask_all(known, question, cluster=manifest.cluster, tools=tools)
     folder_of_token = str(folder) if token["path"] else ""
-    wanted = _wanted(manifest, tools, own=own, folder=folder_of_token, listener=question["listener"])
+    wanted = _wanted(manifest, tools, own=own.answer, folder=folder_of_token, listener=question["listener"])
     answers = {name: reply.answer for name, reply in replies.items() if reply.answer}
     takes_part = not hosts or len(others) < len(hosts)
     return {
@@ -171,6 +174,11 @@ def _of_this_host(wanted: Wanted, *, takes_part: bool, port: int | None) -> Iter
     if port is None:
         told = f"no port between {FIRST_PORT} and {FIRST_PORT + PORTS - 1} could be opened here"
         yield error("", told, "see what holds them: ss -ltn")
+
+
+def _unexamined(reply: Reply) -> Finding:
+    words = printable(reply.words) or f"exit code {reply.code}"
+    return error("", f"this host could not be examined: {words}", "see that Python starts in this folder")
 
 
 def _unknown(name: str) -> Finding:
