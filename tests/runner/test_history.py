@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from runner.history import History, StepHistory, fold
+import pytest
+
+from runner.history import History, StepHistory, Submission, fold
 from runner.journal import Event
 
 OWNER = {"host": "host1", "boot_id": "b", "pid": 5, "start_ticks": 6}
@@ -84,6 +86,46 @@ def test_steps_made_invalid_are_stale_and_keep_their_number_of_attempts() -> Non
         fold([started(), began("a"), over("a", "done"), event, began("a", attempt=2)]).step("a").state
         == "running"
     )
+
+
+SUBMITTED: Event = {
+    "event": "submitted",
+    "time": 0.0,
+    "job": "7",
+    "steps": STEPS,
+    "manifest_dir": "/m",
+    "overrides": ["seed=2"],
+    "rerun": ["a"],
+}
+REQUEUED: Event = {"event": "requeued", "time": 9.0, "job": "7", "reached": "a at step5"}
+INVALIDATED: Event = {"event": "steps_invalidated", "steps": ["a"], "reason": "again", "time": 5}
+
+
+@pytest.mark.parametrize(
+    ("events", "submission"),
+    [
+        ([SUBMITTED], Submission("7", rerun=("a",), is_queued=True)),
+        ([SUBMITTED, started()], Submission("7", rerun=("a",), is_queued=False)),
+        ([SUBMITTED, started(), INVALIDATED], Submission("7", rerun=(), is_queued=False)),
+        ([SUBMITTED, started(), began("a"), REQUEUED], Submission("7", rerun=(), is_queued=True)),
+        ([SUBMITTED, {**SUBMITTED, "job": "8", "rerun": []}], Submission("8", rerun=(), is_queued=True)),
+        ([started(), REQUEUED], None),
+    ],
+    ids=[
+        *("queued", "begun, and killed before it noted what to run again", "noted", "queued again"),
+        *("another job", "no job of ours"),
+    ],
+)
+def test_a_job_waits_until_its_runner_starts_and_runs_again_what_it_was_asked_for_once(
+    events: list[Event], submission: Submission | None
+) -> None:
+    assert fold(events).submission == submission
+
+
+def test_a_run_that_is_only_submitted_is_known_already() -> None:
+    found = fold([SUBMITTED])
+    assert (found.steps, found.manifest_dir, found.overrides) == (tuple(STEPS), "/m", ("seed=2",))
+    assert (found.owner, found.outcome, found.by_step) == (None, "pending", {})
 
 
 def test_events_of_later_versions_change_nothing() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.history import History, StepHistory
+from runner.history import History, StepHistory, Submission
 from runner.status import StepFiles, status
 
 OWNER = {"host": "host1", "boot_id": "b", "pid": 5, "start_ticks": 6}
@@ -90,3 +90,24 @@ def test_a_step_whose_runner_is_gone_is_never_running() -> None:
 )
 def test_the_run_is_as_its_newest_runner_ended(outcome: Any, alive: bool, state: str) -> None:
     assert status(History(outcome=outcome), run="small", alive=alive, files={})["state"] == state
+
+
+@pytest.mark.parametrize("is_queued", [True, False])
+def test_a_run_that_waits_for_its_job_says_so_at_the_stage_that_is_next(is_queued: bool) -> None:
+    names = ("a", "b", "c")
+    steps = [
+        {"name": name, "kind": "train", "stage": name, "folder": name, "output_dir": name} for name in names
+    ]
+    history = History(
+        steps=tuple(steps),  # type: ignore[arg-type]
+        by_step={"a": StepHistory("done"), "b": StepHistory("interrupted", reason="stopped on request")},
+        outcome="interrupted",
+        submission=Submission("7", is_queued=is_queued),
+    )
+    found = status(history, run="small", alive=False, files={})
+    queued = "queued as job 7 of Slurm; squeue --jobs=7 shows its turn"
+    assert (found["state"], [stage["reason"] for stage in found["stages"]]) == (
+        ("pending", [None, queued, None])
+        if is_queued
+        else ("interrupted", [None, "stopped on request", None])
+    )

@@ -38,6 +38,12 @@ def _event(words: list[str], *, time: float) -> Event:
     if kind == "ended":
         state, *code = rest
         return {"event": "run_ended", "time": time, "state": state, "exit_code": _code(state, code)}
+    if kind == "submitted":
+        steps = [{"name": n, "kind": "train", "stage": n, "folder": n, "output_dir": n} for n in rest]
+        fields = {"job": "7", "steps": steps, "manifest_dir": "/m", "overrides": [], "rerun": []}
+        return {"event": "submitted", "time": time, **fields}
+    if kind == "requeued":
+        return {"event": "requeued", "time": time, "job": "7", "reached": "a at step5"}
     if kind == "invalid":
         return {"event": "steps_invalidated", "time": time, "steps": rest, "reason": "to be run again"}
     return {"event": kind, "time": time}
@@ -69,6 +75,11 @@ LEGAL = {
     "asked again after a failure": "run a b, start a 1, end a failed, ended failed, run a b, invalid a",
     "other settings after a failure": "run a, start a 1, end a failed, ended failed, run a, start a 2 g",
     "another plan": f"{DONE}, run a c b, start c 1, end c done, ended done",
+    "submitted and not begun": "submitted a b",
+    "a job that was queued again": (
+        "submitted a, run a, start a 1, end a interrupted, ended interrupted, requeued, run a, start a 2"
+    ),
+    "a job after a runner that was killed": "run a b, start a 1, submitted a b, run a b, start a 2",
     "an event of a later version": "run a b, moon_phase, start a 1, moon_phase, end a done",
 }
 
@@ -144,6 +155,11 @@ ILLEGAL = {
         "a was made invalid and had no outcome",
     ),
     "a plan with a step twice": ("run a a", "its plan has a twice"),
+    "a plan of a job with a step twice": ("submitted a a", "its plan has a twice"),
+    "a job queued again while it works": (
+        "submitted a, run a, requeued",
+        "job 7 was queued again while a runner was at work",
+    ),
 }
 
 
@@ -174,7 +190,8 @@ def test_times_that_go_back_are_named() -> None:
 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_an_event_of_a_kind_needs_each_of_its_fields(kind: str) -> None:
-    (sound,) = [event for event in events(f"{DONE}, run a, invalid a")[-7:] if event["event"] == kind][-1:]
+    every = events(f"{DONE}, requeued, submitted a, run a, invalid a")[-9:]
+    (sound,) = [event for event in every if event["event"] == kind][-1:]
     assert misfit(sound) is None
     for name in {"time", *FIELDS[kind]} - {"reason", "result"}:
         assert misfit({key: value for key, value in sound.items() if key != name}) == (
