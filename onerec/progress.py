@@ -10,7 +10,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from onerec.pace import Pace
 
 
 def write_json_atomically(path: Path, document: object) -> None:
@@ -38,23 +41,26 @@ def sync_directory(folder: Path) -> None:
 class Progress:
     """Counts `done` of `total` units of work and writes progress.json, with time left, as it goes.
 
-    `done` and `total` are in `unit` (steps, files, tensors); `eta_seconds` is the rest at the average rate.
+    `done` and `total` are in `unit` (steps, files, tensors); `eta_seconds` is told once it can be judged.
     """
 
-    def __init__(self, output_dir: Path, *, total: int, unit: str, start: int = 0) -> None:
+    def __init__(
+        self, output_dir: Path, *, total: int, unit: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._path = output_dir / "progress.json"
-        self._total, self._unit, self._start = total, unit, start
-        self._began = time.monotonic()
+        self._total, self._unit, self._clock = total, unit, clock
+        self._pace = Pace()
         self._written = 0.0
 
     def update(self, done: int, *, eta_seconds: float | None = None, **figures: float | str | None) -> None:
         """Tell that `done` units are finished; `figures` stand beside the bar (loss, tokens_per_second)."""
-        now = time.monotonic()
+        now = self._clock()
+        self._pace.reach(done, now=now)
         if done < self._total and now - self._written < 1.0:
             return
         self._written = now
-        if eta_seconds is None and done > self._start:
-            eta_seconds = (now - self._began) / (done - self._start) * (self._total - done)
+        if eta_seconds is None:
+            eta_seconds = self._pace.seconds_left(self._total) if done < self._total else 0.0
         document = {
             "done": done,
             "total": self._total,

@@ -109,7 +109,7 @@ class Reporter:
     ) -> None:
         self._stage, self._total, self._monitor = stage, total_steps, monitor
         self._path, self._validation_path = output_dir / "metrics.jsonl", output_dir / "validation.jsonl"
-        self._progress = Progress(output_dir, total=total_steps, unit="steps", start=start)
+        self._progress = Progress(output_dir, total=total_steps, unit="steps")
         self._figures: dict[str, float] = {}
         self._board = Board(tensorboard_dir, start=start)
         self._warned: set[str] = set()
