@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from onerec import network
 from runner.hosts import Host, read_hostfile
 from runner.launch.values import Toolchain
+from runner.slurm import ask
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -56,6 +57,7 @@ def find_toolchain(cluster: Cluster, *, hosts: tuple[Host, ...], env: Mapping[st
         torchrun_flags=torchrun_flags() if cluster.numa_binding else frozenset(),
         srun=shutil.which("srun") if cluster.launcher == "slurm" else None,
         slurm_nodes=_job_nodes(env),
+        slurm_peers=_job_peers(env) if cluster.launcher == "slurm" else (),
         passed_on=passed_on(env),
     )
 
@@ -70,6 +72,11 @@ def _job_nodes(env: Mapping[str, str]) -> int | None:
     """Hosts of the job of Slurm that an environment is of."""
     nodes = env.get("SLURM_JOB_NUM_NODES", "")
     return int(nodes) if nodes.isdecimal() and "SLURM_JOB_ID" in env else None
+
+
+def _job_peers(env: Mapping[str, str]) -> tuple[str, ...]:
+    nodes = env.get("SLURM_JOB_NODELIST")
+    return ask.addresses(nodes)[:2] if nodes and (_job_nodes(env) or 1) > 1 else ()
 
 
 def _mpirun_major(mpirun: str) -> int | None:

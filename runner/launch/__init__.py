@@ -45,6 +45,8 @@ def _start(step: Step, *, run: Path, cluster: Cluster, tools: Toolchain, attempt
     is_spread = cluster.launcher in ("torchrun", "mpirun") and is_launched(step, cluster, tools)
     hosts = hosts_used(cluster, tools) if is_spread else ()
     peers = [address_of(host, tools) for host in hosts[:2]] if len(hosts) > 1 else []
+    if cluster.launcher == "slurm" and is_launched(step, cluster, tools):
+        peers = list(tools.slurm_peers)
     env = rank_env(home, run=run, cluster=cluster, tools=tools, attempt=attempt, ranks=ranks, peers=peers)
     log_dir = str(home.logs(attempt.number))
     module = ("runner.rank", "--log-dir", log_dir, "--", "-m", "onerec", str(home.config))

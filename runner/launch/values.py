@@ -48,6 +48,8 @@ class Toolchain:
     srun: str | None = None
     slurm_nodes: int | None = None
     """Hosts of the job of Slurm that this process is in; None outside of one."""
+    slurm_peers: tuple[str, ...] = ()
+    """Addresses of the first two of them, where there are two."""
     passed_on: Mapping[str, str] = field(default_factory=dict)
     """Variables of the caller that go along to every process: PYTHONPATH, OMP_NUM_THREADS."""
 

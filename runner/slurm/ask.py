@@ -88,6 +88,15 @@ def partitions() -> tuple[Partition, ...]:
     return parse_partitions(told)
 
 
+def addresses(nodes: str) -> tuple[str, ...]:
+    """Addresses of hosts, named as Slurm lists them ("node[1-2]"), in their order; none without an answer."""
+    argv = ["sinfo", "--noheader", "--Node", f"--nodes={nodes}", "--format=%N|%o"]
+    try:
+        return parse_addresses(_asked(argv)[1])
+    except SlurmError:
+        return ()
+
+
 def version() -> tuple[int, int] | None:
     """Year and month of the Slurm that is installed; None for what cannot be understood."""
     return parse_version(_asked(["sbatch", "--version"])[1])
@@ -108,6 +117,12 @@ def parse_version(told: str) -> tuple[int, int] | None:
 def parse_steps(told: str) -> list[tuple[str, str]]:
     """Id and name of each step of `squeue --steps --format=%i|%j`."""
     return [(step, name) for step, _, name in (line.partition("|") for line in told.splitlines()) if name]
+
+
+def parse_addresses(told: str) -> tuple[str, ...]:
+    """Address of each host of `sinfo --Node --format=%N|%o`, which has a line for each of its partitions."""
+    pairs = (line.strip().partition("|") for line in told.splitlines())
+    return tuple({name: address for name, _, address in pairs if address}.values())
 
 
 def parse_partitions(told: str) -> tuple[Partition, ...]:

@@ -30,7 +30,8 @@ def job_script(cluster: Cluster, *, run: RunDir, tools: Toolchain) -> str:
     """sbatch.sh: submitted from the run directory, so that no path stands in a line for Slurm."""
     lines = [
         "#!/bin/bash",
-        f"# Run {run.name} as a job of Slurm. The runner submits it; by hand, from this folder: sbatch sbatch.sh",
+        f"# Run {run.name} as a job of Slurm. The runner submits it; by hand, "
+        f"from this folder: sbatch {run.job_script.name}",
         *(f"#SBATCH {option}" for option in job_options(cluster, run=run)),
         f"cd {shlex.quote(tools.work_dir)} || exit 2",
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(tools.passed_on.items())),

@@ -22,7 +22,7 @@ from tests.runner.sample import ATTEMPT, HERE, small_plan
 
 SHIPPED = Path(__file__).parents[2] / "manifests"
 LOGIN = replace(HERE, gpus=0, srun="/usr/bin/srun")
-JOB = replace(HERE, srun="/usr/bin/srun", slurm_nodes=2)
+JOB = replace(HERE, srun="/usr/bin/srun", slurm_nodes=2, slurm_peers=("10.0.0.1", "10.0.0.2"))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,14 @@ def test_preparation_is_one_task_on_each_host_of_the_job(tmp_path: Path) -> None
     assert [word for word in argv if word.startswith(("--nodes", "--ntasks"))] == [
         *("--nodes=2", "--ntasks=2", "--ntasks-per-node=1")
     ]
+
+
+def test_the_hosts_of_a_job_look_for_the_way_to_each_other(tmp_path: Path) -> None:
+    assert command(tmp_path, "first").env["RUNNER_PEERS"] == "10.0.0.1,10.0.0.2"
+    assert "RUNNER_PEERS" not in command(tmp_path, "made").env
+    assert "RUNNER_PEERS" not in command(tmp_path, "first", LOGIN).env
+    named = command(tmp_path, "first", network_interface="ib0").env
+    assert ("RUNNER_PEERS" not in named, named["NCCL_SOCKET_IFNAME"]) == (True, "=ib0")
 
 
 @pytest.mark.parametrize("step", ["made", "base", "expand", "first:convert", "test"])

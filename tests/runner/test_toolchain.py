@@ -85,3 +85,22 @@ def test_hosts_come_from_the_hostfile(tmp_path: Path) -> None:
     assert read_hosts(Cluster()) == ()
     with pytest.raises(ConfigError, match="cannot be read"):
         read_hosts(Cluster(launcher="mpirun", hostfile=str(tmp_path / "none")))
+
+
+def test_a_job_of_slurm_is_seen_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("srun", "exit 1"), ("sinfo", "printf 'n1|10.0.0.1\\nn2|10.0.0.2\\nn3|10.0.0.3\\n'")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    slurm = Cluster.model_validate({"launcher": "slurm"})
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "3", "SLURM_JOB_NODELIST": "n[1-3]"}
+
+    found = find_toolchain(slurm, hosts=(), env=job)
+    assert (found.srun, found.slurm_nodes) == (str(tmp_path / "srun"), 3)
+    assert found.slurm_peers == ("10.0.0.1", "10.0.0.2")
+
+    outside = find_toolchain(slurm, hosts=(), env={"SLURM_JOB_NUM_NODES": "3"})
+    assert (outside.srun, outside.slurm_nodes, outside.slurm_peers) == (str(tmp_path / "srun"), None, ())
+
+    other = find_toolchain(Cluster(), hosts=(), env=job)
+    assert (other.srun, other.slurm_peers) == (None, ())

@@ -14,6 +14,7 @@ export PYTHONSAFEPATH=1
 export PYTHONUNBUFFERED=1
 export RUNNER_ATTEMPT=1
 export RUNNER_NONCE=unique
+export RUNNER_PEERS=10.0.0.1,10.0.0.2
 export RUNNER_RENDEZVOUS=/runs/movielens/stage1/logs/attempt-1/rendezvous.json
 export RUNNER_RUN=/runs/movielens
 rm -f /runs/movielens/stage1/logs/attempt-1/rendezvous.json /runs/movielens/control/stop.json

@@ -40,6 +40,11 @@ def test_partitions_of_several_kinds_of_hosts_are_one_each() -> None:
     )
 
 
+def test_each_host_has_one_address_however_many_partitions_it_is_in() -> None:
+    told = "node1|10.0.0.1\nnode1|10.0.0.1\nnode2|n2-ib\n\n"
+    assert ask.parse_addresses(told) == ("10.0.0.1", "n2-ib")
+
+
 def test_steps_by_name() -> None:
     told = "12.0|small-first-1-ab.540a8a28a405\n12.batch|batch\n\n"
     assert ask.parse_steps(told) == [("12.0", "small-first-1-ab.540a8a28a405"), ("12.batch", "batch")]
