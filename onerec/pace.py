@@ -1,4 +1,4 @@
-"""How long the rest of some work takes, judged from its last steps and the pauses between them. No clock here.
+"""How long the rest of some work takes, judged from its last steps and the pauses between them; has no clock.
 
 Saves and evaluations are pauses: they are measured, and those to come are counted by how far apart they were.
 Nothing is told before there is enough to judge by.
@@ -49,7 +49,7 @@ class Pace:
         return max(0, total - self._reached[0]) * usual + self._pauses_left(total)
 
     def _usual_seconds(self) -> float | None:
-        """Mean of the recent steps that hold no pause, as their median tells; the median itself is too low."""
+        """Mean of the recent steps without a pause, as their median tells; the median itself is too low."""
         if len(self._recent) < FEWEST_STEPS:
             return None
         limit = PAUSE_FACTOR * sorted(self._recent)[len(self._recent) // 2]
