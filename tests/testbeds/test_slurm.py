@@ -271,6 +271,18 @@ def test_a_real_time_limit_only_interrupts_the_run(place, tiny_programme, undist
     assert_as_if_undisturbed(place, undisturbed)
 
 
+def test_a_job_that_must_make_room_saves_and_comes_back(place, tiny_programme, undisturbed):
+    write_manifest(place, tiny_programme)
+    job = submit(place)
+    wait_for_step(place, 2)
+    urgent = ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--wrap=sleep 3"]
+    subprocess.run(urgent, cwd=place, check=True, capture_output=True)
+    wait_until(lambda: jobs().get(job) == "PENDING", seconds=60)
+    assert [event["exit_code"] for event in events(place, "run_ended")] == [75]
+    wait_for_end(place, job)
+    assert_as_if_undisturbed(place, undisturbed)
+
+
 def test_runner_stop_saves_and_the_job_does_not_come_back(place, tiny_programme, undisturbed):
     write_manifest(place, tiny_programme)
     job = submit(place)

@@ -50,7 +50,10 @@ JobRequeue=1
 KillWait=15
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=1000,bf_interval=1
 {nodes}
-PartitionName=train Nodes=ALL Default=YES MaxTime=1:00:00 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=train Nodes=ALL Default=YES MaxTime=1:00:00 State=UP GraceTime=20
+PartitionName=urgent Nodes=ALL MaxTime=10 State=UP PriorityTier=10 PreemptMode=OFF
 PartitionName=closed Nodes=node1 MaxTime=10 State=DOWN
 """
 """cred_expire: a job that is requeued starts again after as many seconds, instead of two minutes."""
