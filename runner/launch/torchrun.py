@@ -41,7 +41,10 @@ def _on(host: Host, start: Start) -> Command:
     if is_here(host, start.tools):
         return command
     remote = tethered(command, python=start.tools.python, work_dir=start.tools.work_dir)
-    return Command(argv=over_ssh(host.name, remote, cluster=start.cluster), env={})
+    argv = over_ssh(host.name, remote, cluster=start.cluster)
+    if fewest == most:
+        return Command(argv=argv, env={})
+    return Command(argv=(start.tools.python, "-m", "runner.lost_host", "--", *argv), env=start.env)
 
 
 def _argv(start: Start, *meeting: str) -> tuple[str, ...]:

@@ -33,7 +33,8 @@ trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
     -m runner.rank \
     --log-dir /runs/onerec-1.7b/stage1/logs/attempt-1 -- \
     -m onerec /runs/onerec-1.7b/stage1/config.json &
-ssh \
+/venv/bin/python \
+    -m runner.lost_host -- ssh \
     -n \
     -o BatchMode=yes \
     -o ConnectTimeout=10 \
