@@ -64,7 +64,9 @@ def verdict(job: str, *, asked_by: str, state: str | None, reached: str, events:
     if asked_by != "signal":
         return Verdict(False, f"stopped by {asked_by}: job {job} is not queued again", STOPPED)
     if state != "RUNNING":
-        return Verdict(False, f"job {job} is {state or 'over'}: it is not queued again", STOPPED)
+        return Verdict(
+            False, f"job {job} is {state or 'over'}: it is not queued again, unless by Slurm itself", STOPPED
+        )
     before = [str(event["reached"]) for event in events if event["event"] == "requeued"]
     if before[-(TRIES - 1) :] == [reached] * (TRIES - 1):
         text = (

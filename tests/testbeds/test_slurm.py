@@ -144,6 +144,11 @@ def jobs():
     return dict(line.split() for line in told.stdout.splitlines())
 
 
+def control(*arguments, check=True):
+    """Tell Slurm something as its administrator."""
+    subprocess.run(["scontrol", *arguments], check=check)
+
+
 def wait_for_end(folder, job, *, state="done"):
     wait_until(lambda: job not in jobs(), seconds=240)
     status = json.loads(runner(folder, "status", "--json").stdout)
@@ -264,9 +269,9 @@ def test_a_real_time_limit_only_interrupts_the_run(place, tiny_programme, undist
     """Slurm looks about every 30 s, and tells of the end up to a minute early: somewhere in these steps."""
     write_manifest(place, tiny_programme)
     job = submit(place)
-    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
+    control("update", f"JobId={job}", "TimeLimit=1")
     wait_until(lambda: events(place, "requeued"), seconds=90)
-    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=30"], check=True)
+    control("update", f"JobId={job}", "TimeLimit=30")
     wait_for_end(place, job)
     assert_as_if_undisturbed(place, undisturbed)
 
@@ -281,6 +286,51 @@ def test_a_job_that_must_make_room_saves_and_comes_back(place, tiny_programme, u
     assert [event["exit_code"] for event in events(place, "run_ended")] == [75]
     wait_for_end(place, job)
     assert_as_if_undisturbed(place, undisturbed)
+
+
+def test_a_host_that_is_lost_costs_the_steps_since_the_last_checkpoint(place, tiny_programme, undisturbed):
+    write_manifest(place, tiny_programme)
+    job = submit(place)
+    wait_for_step(place, 5)
+    try:
+        control("update", "NodeName=node2", "State=DOWN", "Reason=test")
+        wait_until(lambda: jobs().get(job) == "PENDING", seconds=60)
+    finally:
+        control("update", "NodeName=node2", "State=RESUME", check=False)  # it may have come back itself
+    wait_for_end(place, job)
+    assert (len(events(place, "submitted")), len(events(place, "run_started"))) == (1, 2)
+    assert_as_if_undisturbed(place, undisturbed)
+
+
+def test_inside_of_a_job_the_run_is_done_right_there(place, tiny_programme, undisturbed):
+    write_manifest(place, tiny_programme)
+    done = subprocess.run(
+        ["salloc", "--nodes=2", "--ntasks-per-node=1", sys.executable, "-m", "runner", "tiny.toml"],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert events(place, "submitted") == []
+    assert_as_if_undisturbed(place, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("cluster.slurm.partition=trian", "Slurm has no partition 'trian'; did you mean 'train'?"),
+        ("cluster.nnodes=3", "3 hosts are more than the 2 of partition train"),
+        ("cluster.slurm.time=2:00:00", 'write "1:00:00": the run goes on in the next job'),
+        ("cluster.slurm.gpus_per_node=1", "1 GPUs are more than the 0 that hosts of partition train have"),
+    ],
+)
+def test_what_slurm_does_not_have_is_told_before(place, tiny_programme, setting, told):
+    write_manifest(place, tiny_programme)
+    code = 3 if "partition=" in setting else 0
+    assert told in runner(place, "check", "--fast", "tiny.toml", "--set", setting, expect=code).stdout
 
 
 def test_runner_stop_saves_and_the_job_does_not_come_back(place, tiny_programme, undisturbed):

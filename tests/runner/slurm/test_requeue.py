@@ -34,9 +34,24 @@ GOES_ON = Verdict(True, f"job 12 is queued again, and goes on from {HERE}", 75)
             [],
             Verdict(False, "stopped by runner stop: job 12 is not queued again", 75),
         ),
-        ("signal", "COMPLETING", [], Verdict(False, "job 12 is COMPLETING: it is not queued again", 75)),
-        ("signal", "PENDING", [], Verdict(False, "job 12 is PENDING: it is not queued again", 75)),
-        ("signal", None, [], Verdict(False, "job 12 is over: it is not queued again", 75)),
+        (
+            "signal",
+            "COMPLETING",
+            [],
+            Verdict(False, "job 12 is COMPLETING: it is not queued again, unless by Slurm itself", 75),
+        ),
+        (
+            "signal",
+            "PENDING",
+            [],
+            Verdict(False, "job 12 is PENDING: it is not queued again, unless by Slurm itself", 75),
+        ),
+        (
+            "signal",
+            None,
+            [],
+            Verdict(False, "job 12 is over: it is not queued again, unless by Slurm itself", 75),
+        ),
     ],
     ids=[
         *("time limit", "some progress", "progress in between", "no progress", "a person", "cancelled"),
