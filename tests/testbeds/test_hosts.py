@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,20 @@ class Hosts:
         finally:
             subprocess.run(["ip", "-n", "h2", "link", "set", "vh2", "up"], check=True)
 
+    def kill_sshd(self) -> None:
+        """End host2's sshd and every connection to it, as when the host goes down."""
+        for pid in processes_of_host2():
+            if comm_of(pid).startswith("sshd"):
+                os.kill(pid, signal.SIGKILL)
+
+    def start_sshd(self) -> None:
+        """Start it as up.sh does."""
+        files = f"-f {self.folder}/sshd_config -E {self.folder}/sshd2.log"
+        script = f"hostname host2; echo $$ > {self.folder}/sshd2.pid; exec /usr/sbin/sshd -D {files}"
+        detached = ["setsid", "--fork", "ip", "netns", "exec", "h2", "unshare", "-u", "sh", "-c", script]
+        nowhere = subprocess.DEVNULL
+        subprocess.run(detached, check=True, stdin=nowhere, stdout=nowhere, stderr=nowhere)
+
     @contextmanager
     def hidden(self, folder: Path) -> Iterator[None]:
         """A folder that host2 sees as another, empty one."""
@@ -143,6 +157,8 @@ def mpirun_of(major: int) -> str:
     raise AssertionError
 
 
+ODD = "a,b;c=d e'f\"g$(h)`i`\\j"
+"""A value with every mark that some launcher takes apart."""
 LAUNCHERS = ("torchrun", "mpirun 4", "mpirun 5")
 
 
@@ -287,19 +303,39 @@ def test_an_elastic_run_starts_without_a_host_that_is_down(hosts: Hosts, tmp_pat
     assert sorted(ranks_of(run, "first")) == ["host1", "host2"]
 
 
-def remote_processes(mark: str) -> list[int]:
-    """Live processes of host2 that have a text on their command line or in their environment."""
+def processes_of_host2() -> list[int]:
+    """Every process in its network namespace."""
     namespace = Path("/run/netns/h2").stat().st_ino
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            there = (entry / "ns" / "net").stat().st_ino == namespace
-            told = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if there and mark.encode() in told and b"sshd" not in told[:40]:
-            found.append(int(entry.name))
+        with suppress(OSError):
+            if (entry / "ns" / "net").stat().st_ino == namespace:
+                found.append(int(entry.name))
     return found
+
+
+def comm_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""
+
+
+def remote_processes(mark: str) -> list[int]:
+    """Processes of host2, but for sshd, that have a text on their command line or in their environment."""
+    return [
+        pid
+        for pid in processes_of_host2()
+        if not comm_of(pid).startswith("sshd") and mark.encode() in told_to(pid)
+    ]
+
+
+def told_to(pid: int) -> bytes:
+    """Command line and environment of a process."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -307,11 +343,15 @@ def test_nothing_on_another_host_outlives_a_killed_runner(
     hosts: Hosts, tmp_path: Path, launcher: str
 ) -> None:
     manifest = write_small(tmp_path, {"first": {"wait": True}})
-    process = hosts.start(tmp_path, manifest, *settings(hosts, launcher), path=path_of(launcher))
+    odd = ("--set", f"cluster.env.ODD={json.dumps(ODD)}")
+    process = hosts.start(tmp_path, manifest, *settings(hosts, launcher), *odd, path=path_of(launcher))
     home = RunDir(tmp_path / "runs" / "small").stage("first")
     try:
         wait_until(lambda: len(home.process_records(1)) == 2, seconds=60)
         assert remote_processes(str(tmp_path))
+        ranks = [told_to(pid) for pid in remote_processes("config.json") if b"RUNNER_BEAT" in told_to(pid)]
+        assert ranks
+        assert all(f"ODD={ODD}\0".encode() in told for told in ranks)
     finally:
         process.kill()
         print(process.communicate()[0])
@@ -340,3 +380,55 @@ def is_ssh_of(entry: Path, mark: str) -> bool:
     except OSError:
         return False
     return words[0] == b"ssh" and mark.encode() in words[-2]
+
+
+def test_ctrl_c_in_a_command_by_hand_ends_it_on_all_hosts(hosts: Hosts, tmp_path: Path) -> None:
+    manifest = write_small(tmp_path, {"first": {"wait": True}})
+    process = hosts.start(tmp_path, manifest, *settings(hosts, "torchrun"))
+    home = RunDir(tmp_path / "runs" / "small").stage("first")
+    try:
+        wait_until(lambda: len(home.process_records(1)) == 2, seconds=60)
+    finally:
+        process.kill()
+        process.communicate()
+    wait_until(lambda: not remote_processes(str(tmp_path)), seconds=10)
+    for record in home.process_records(1):
+        record.unlink()
+    by_hand = subprocess.Popen(hosts.argv(home.command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: len(home.process_records(1)) == 2, seconds=60)
+        assert remote_processes(str(tmp_path))
+        by_hand.send_signal(signal.SIGINT)
+        by_hand.wait(timeout=30)
+    finally:
+        by_hand.kill()
+    wait_until(lambda: not remote_processes(str(tmp_path)), seconds=10)
+
+
+def test_an_elastic_run_goes_on_without_a_host_that_is_lost(
+    hosts: Hosts, tiny_programme: Path, tmp_path: Path
+) -> None:
+    cluster = cluster_of(hosts, "torchrun", 'nnodes = "1:2"').replace("max_restarts = 0", "max_restarts = 2")
+    manifest = write_manifest(tmp_path, tiny_programme, cluster=cluster)
+    longer = ("--set", "datasets.mixed.num_epochs=16", "--set", "training.save_checkpoint_per_step=10")
+    run = RunDir(tmp_path / "runs" / "tiny")
+    process = hosts.start(tmp_path, manifest, *longer)
+    try:
+        wait_until(run.stage("stage2").commit_record(20).exists, seconds=120)
+        assert ranks_of_started(run, "stage2") == ["host1", "host2"]
+        hosts.kill_sshd()
+        told, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+        hosts.start_sshd()
+    assert process.returncode == 0, told
+    assert ranks_of(run, "stage2") == ["host1"]
+    steps = [step for step, _, _ in curves(tmp_path)["stage2"]]
+    assert steps == list(range(1, steps[-1] + 1))
+
+
+def ranks_of_started(run: RunDir, step: str) -> list[str]:
+    """The host of each rank that the newest attempt has started."""
+    home = run.step(step)
+    records = home.process_records(home.attempt_numbers()[-1])
+    return [json.loads(path.read_text())["shim"]["host"] for path in records]
