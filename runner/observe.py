@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from onerec.errors import ConfigError
+from runner.curves import course, finite, tail_rows
 from runner.history import History, fold
 from runner.journal import read
-from runner.lock import age_seconds
-from runner.process import is_alive
+from runner.owner import is_at_work, look
+from runner.rundir import STEP_FOLDER
 from runner.status import RunStatus, StepFiles, status
+from runner.story import Story, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runner.history import PlannedStep
     from runner.rundir import RunDir, StepDir
 
-TAIL_BYTES = 1 << 16
 POLL_SECONDS = 0.1
-LEASE_SECONDS = 60.0
-"""A runner on another host counts as gone when it has not renewed its lock for so long."""
+CURVE_POINTS = 24
+COPY_SECONDS = 5.0
+"""A journal whose file is that much older or newer than its last event was copied, or the clock was moved."""
 
 
 def observe(run: RunDir) -> RunStatus:
     """The status of a run as it stands now; raises StorageError for a damaged journal."""
-    history = fold(read(run.events))
-    files = {step["name"]: read_files(run.step(step["output_dir"])) for step in history.steps}
-    return status(history, run=run.name, alive=is_owner_alive(run, history), files=files)
+    events = read(run.events)
+    history, story = fold(events), tell(events)
+    trusted = _tells_times(run, story)
+    files = {
+        step["name"]: _files_of(run, step, history=history, story=story, trusted=trusted)
+        for step in history.steps
+    }
+    return status(
+        history,
+        run=run.name,
+        alive=is_owner_alive(run, history),
+        files=files,
+        story=story,
+        lock_time=_time_of(run.lock) if trusted else None,
+    )
 
 
 def is_running(run: RunDir) -> bool:
     """Whether a runner works on the run now."""
     return is_owner_alive(run, fold(read(run.events)))
+
+
+def is_waiting(run: RunDir) -> bool:
+    """Whether a job that is to go on with the run has not begun."""
+    submission = fold(read(run.events)).submission
+    return submission is not None and submission.is_queued
 
 
 def wait_for_end(run: RunDir, *, timeout_seconds: float) -> None:
@@ -49,12 +69,7 @@ def wait_for_end(run: RunDir, *, timeout_seconds: float) -> None:
 
 def is_owner_alive(run: RunDir, history: History) -> bool:
     """Whether the runner that started last still works on the run."""
-    owner = history.owner
-    if owner is None:
-        return False
-    if owner["host"] != os.uname().nodename:
-        return age_seconds(run.lock) < LEASE_SECONDS
-    return is_alive(owner)
+    return history.owner is not None and is_at_work(history.owner, look(history.owner, run.lock))
 
 
 def read_files(home: StepDir) -> StepFiles:
@@ -65,8 +80,10 @@ def read_files(home: StepDir) -> StepFiles:
     return StepFiles(
         progress=read_document(home.progress),
         metrics=_last_row(home.metrics),
+        validation=_last_row(home.validation),
         result=read_document(home.result),
         latest_checkpoint=latest,
+        loss_curve=tuple(course(home.metrics, "loss", points=CURVE_POINTS)),
     )
 
 
@@ -74,22 +91,47 @@ def read_document(path: Path) -> dict[str, object]:
     """A JSON object; empty where there is none."""
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 
 
+def _files_of(run: RunDir, step: PlannedStep, *, history: History, story: Story, trusted: bool) -> StepFiles:
+    """All that the files of a step tell; times of files only where they can be `trusted`."""
+    home, logs = run.step(step["output_dir"]), run.step(step["folder"])
+    told = history.step(step["name"])
+    if told.state in {"pending", "stale"}:
+        return StepFiles()
+    files = read_files(home)
+    beats = [read_document(path) for path in logs.heartbeats(told.attempts).values()]
+    newest = max(beats, key=lambda beat: finite(beat.get("time")) or 0.0, default={})
+    failed = [one.number for one in story.of(step["name"]) if one.state == "failed"]
+    saved = STEP_FOLDER.fullmatch(files.latest_checkpoint or "")
+    return StepFiles(
+        **{
+            **vars(files),
+            "progress_time": _time_of(home.progress) if trusted else None,
+            "checkpoint_time": _time_of(home.commit_record(int(saved[1]))) if saved and trusted else None,
+            "beat": newest,
+            "failure": read_document(logs.failure(failed[-1])) if failed else {},
+        }
+    )
+
+
+def _tells_times(run: RunDir, story: Story) -> bool:
+    """Whether times of files are those at which the run wrote them, and not those of a copy."""
+    written = _time_of(run.events)
+    return written is not None and story.last is not None and abs(written - story.last) < COPY_SECONDS
+
+
+def _time_of(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
 def _last_row(path: Path) -> dict[str, object]:
     """The last whole row of a file of JSON objects, one a line."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            lines = file.read().split(b"\n")[:-1]
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        with suppress(ValueError):
-            row = json.loads(line)
-            if isinstance(row, dict):
-                return row
-    return {}
+    rows = tail_rows(path)
+    return dict(rows[-1]) if rows else {}

@@ -1,4 +1,4 @@
-"""Status, failures and results as text for people. Pure: nothing here prints or reads a file."""
+"""Failures, progress and results as text for people. Pure: nothing here prints or reads a file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ if TYPE_CHECKING:
     from runner.history import History
     from runner.outcome import Outcome
     from runner.rundir import RunDir
-    from runner.status import RunStatus, StageStatus
-
-HEADINGS = ("step of the run", "state", "step", "loss", "tokens/s", "left", "checkpoint", "tries")
-
-
-def status_text(status: RunStatus) -> str:
-    """A table of the steps, and under it why a step is not well."""
-    rows = [HEADINGS, *(_row(stage) for stage in status["stages"])]
-    reasons = [f"{stage['name']}: {stage['reason']}" for stage in status["stages"] if stage["reason"]]
-    return "\n".join([f"run {status['run']}: {status['state']}", "", *table(rows), *_block(reasons)])
+    from runner.status import RunStatus
 
 
 def summary_text(
@@ -129,26 +120,6 @@ def counted(number: int, noun: str) -> str:
 def decimals(number: float | None) -> str:
     """Four decimals; nothing for None."""
     return "" if number is None else f"{number:.4f}"
-
-
-def _row(stage: StageStatus) -> tuple[str, ...]:
-    steps = "" if stage["step"] is None else f"{stage['step']}/{_count(stage['total_steps'])}"
-    rate = "" if stage["tokens_per_second"] is None else f"{stage['tokens_per_second']:,.0f}"
-    left = "" if stage["eta_seconds"] is None else duration(stage["eta_seconds"])
-    return (
-        stage["name"],
-        stage["state"],
-        steps,
-        decimals(stage["loss"]),
-        rate,
-        left,
-        stage["latest_checkpoint"] or "",
-        str(stage["attempts"] or ""),
-    )
-
-
-def _count(number: int | None) -> str:
-    return "?" if number is None else str(number)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

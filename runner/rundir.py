@@ -130,6 +130,10 @@ class StepDir:
         """What one rank wrote: `stream` is stdout or stderr."""
         return self.logs(attempt) / f"rank-{rank:05d}.{stream}"
 
+    def logged_ranks(self, attempt: int) -> list[int]:
+        """Ranks of an attempt that have a log, in ascending order."""
+        return sorted(int(path.name[5:10]) for path in self.logs(attempt).glob("rank-?????.stdout"))
+
     def heartbeat(self, attempt: int, rank: int) -> Path:
         """What one rank of training is at, written again and again (onerec.pulse)."""
         return self.logs(attempt) / f"rank-{rank:05d}.beat.json"

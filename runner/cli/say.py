@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
+ENTER_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+"""The other screen, without a cursor, and lines that are too long are cut."""
+LEAVE_SCREEN = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 def is_terminal() -> bool:
@@ -15,6 +23,32 @@ def is_terminal() -> bool:
 def has_styles() -> bool:
     """Whether what is printed may hold colours: on a terminal that knows them, unless NO_COLOR is set."""
     return is_terminal() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+
+
+def can_show(text: str) -> bool:
+    """Whether where we print to has all characters of a text."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def own_screen() -> Iterator[None]:
+    """A screen of the terminal for what is redrawn; what was there before comes back, on SIGTERM too."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    write(ENTER_SCREEN)
+    try:
+        yield
+    finally:
+        write(LEAVE_SCREEN)
+        signal.signal(signal.SIGTERM, before)
+
+
+def redraw(text: str) -> None:
+    """Show text on that screen instead of what it showed, line by line and in one write: nothing flickers."""
+    write(HOME + "".join(f"{line}{TO_LINE_END}\r\n" for line in text.split("\n")) + TO_SCREEN_END)
 
 
 def say(text: str) -> None:

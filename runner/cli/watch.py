@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import json
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from runner.cli.options import add_json, add_run_dir, add_stage
-from runner.cli.say import as_json, is_terminal, say, write
+from runner.cli.options import add_json, add_run_dir, add_stage, positive
+from runner.cli.say import as_json, can_show, has_styles, is_terminal, own_screen, redraw, say, write
 from runner.rundir import find_run
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from runner.rundir import RunDir
+    from runner.status import RunStatus
 
 UNHEALTHY = 1
 WATCH_SECONDS = 2.0
@@ -21,40 +26,90 @@ def status_arguments(parser: ArgumentParser) -> None:
     """Options of `status`."""
     add_run_dir(parser)
     add_json(parser)
-    parser.add_argument("--watch", action="store_true", help="show it again until the run has ended")
+    text = "show it until the run has ended: redrawn on a terminal, elsewhere whenever something has changed"
+    parser.add_argument("--watch", action="store_true", help=text)
 
 
 def status(arguments: Namespace) -> int:
     """Show how far a run is, once or until it has ended."""
     from runner.observe import observe
-    from runner.report import status_text
 
     run = find_run(arguments.run)
-    while True:
-        status = observe(run)
-        clear = "\x1b[H\x1b[2J" if arguments.watch and is_terminal() else ""
-        say(clear + (as_json(status) if arguments.as_json else status_text(status)))
-        if not arguments.watch or status["state"] != "running":
-            return 0
-        time.sleep(WATCH_SECONDS)
+    if arguments.watch:
+        return _watch(run, as_json=arguments.as_json)
+    found = observe(run)
+    say(as_json(found) if arguments.as_json else _screen(found))
+    return 0
+
+
+def _screen(status: RunStatus) -> str:
+    from runner.curves import BLOCKS, PLAIN_BLOCKS
+    from runner.status_text import status_text
+
+    blocks = BLOCKS if can_show(BLOCKS) else PLAIN_BLOCKS
+    return status_text(status, now=time.time(), has_styles=has_styles(), blocks=blocks)
+
+
+def _watch(run: RunDir, *, as_json: bool) -> int:
+    """Show a run until it has ended; on a terminal on a screen of its own, that is given back at the end."""
+    from runner.observe import is_waiting, observe
+
+    live = is_terminal() and not as_json
+    shown: RunStatus | None = None
+    with own_screen() if live else nullcontext():
+        while True:
+            found = observe(run)
+            if live:
+                redraw(_screen(found))
+            elif found != shown:
+                say(json.dumps(found, ensure_ascii=False) if as_json else _screen(found) + "\n")
+            shown = found
+            if found["state"] != "running" and not is_waiting(run):
+                break
+            time.sleep(WATCH_SECONDS)
+    if live:
+        say(_screen(found))
+    return 0
 
 
 def logs_arguments(parser: ArgumentParser) -> None:
     """Options of `logs`."""
     add_run_dir(parser)
     add_stage(parser)
-    parser.add_argument("--rank", type=int, help="one rank's own logs, of its newest attempt")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
+    parser.description = (
+        f"{parser.description}; without options what the launcher and rank 0 wrote, over all attempts. Lines "
+        "of log files have no times: those of several ranks are shown rank by rank, each after its rank and "
+        "host; with --follow new lines come as they are written"
+    )
+    parser.add_argument("--rank", type=int, metavar="N", help="only this rank's own logs")
+    parser.add_argument("--all-ranks", action="store_true", help="the own logs of all ranks")
+    text = "of this attempt; default: the newest. Alone it means all its ranks"
+    parser.add_argument("--attempt", type=positive, metavar="N", help=text)
+    parser.add_argument("--errors", action="store_true", help="only what ranks wrote to stderr")
+    text = "only lines in which this regular expression is found"
+    parser.add_argument("--grep", metavar="RE", help=text)
+    parser.add_argument(
+        "--tail", type=positive, metavar="N", help="of each log only the last N lines of what is there"
+    )
+    text = "go on until the run has ended, also with steps, attempts and ranks that begin meanwhile"
+    parser.add_argument("-f", "--follow", action="store_true", help=text)
 
 
 def logs(arguments: Namespace) -> int:
     """Show what a stage wrote."""
-    from runner.follow import logs_of, read_logs
+    from runner.follow import Wanted, pattern_of, read_logs
 
-    run = find_run(arguments.run)
-    paths = logs_of(run, stage=arguments.stage, rank=arguments.rank)
-    for text in read_logs(paths, run=run, follow=arguments.follow):
-        write(text)
+    wanted = Wanted(
+        stage=arguments.stage,
+        rank=arguments.rank,
+        attempt=arguments.attempt,
+        all_ranks=arguments.all_ranks,
+        errors=arguments.errors,
+        pattern=None if arguments.grep is None else pattern_of(arguments.grep),
+        tail=arguments.tail,
+    )
+    for line in read_logs(find_run(arguments.run), wanted, follow=arguments.follow):
+        write(line)
     return 0
 
 

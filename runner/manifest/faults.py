@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from onerec.errors import ConfigError
 from runner.manifest.positions import KeyPath, Position
+from runner.printable import printable as printable  # noqa: PLC0414 - found here too
 
 
 @dataclass(frozen=True)
@@ -106,14 +107,6 @@ def shown(value: object, limit: int = 80) -> str:
     """A value as TOML writes it, cut to `limit` characters, control characters escaped."""
     text = printable(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def printable(text: str, keep: str = "") -> str:
-    """The text with everything that is not printable escaped, so that a terminal does not obey it."""
-    return "".join(
-        mark if mark.isprintable() or mark in keep else mark.encode("unicode_escape").decode()
-        for mark in text
-    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from runner.history import History, StepHistory
 from runner.outcome import Outcome
-from runner.report import duration, failure_text, progress_text, result_text, size, status_text, summary_text
+from runner.report import duration, failure_text, progress_text, result_text, size, summary_text
 from runner.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ def stage(name: str, state: Any, **figures: Any) -> StageStatus:
 STATUS: RunStatus = {
     "run": "small",
     "state": "failed",
+    "schema_version": 1,
+    "reason": None,
+    "started_time": None,
+    "last_updated_time": None,
     "stages": [
         stage("data", "done", kind="build_data", attempts=1, loss=None),
         stage(
@@ -34,22 +38,6 @@ STATUS: RunStatus = {
         stage("sft", "pending"),
     ],
 }
-
-
-def test_the_status_is_a_table_and_the_reasons_under_it() -> None:
-    assert status_text(STATUS) == "\n".join(
-        [
-            "run small: failed",
-            "",
-            "step of the run  state    step   loss    checkpoint  tries",
-            "data             done                                1",
-            "stage1           done     20/20  0.1235  step20      1",
-            "stage2           failed   5/?    2.0000              3",
-            "sft              pending",
-            "",
-            "stage2: rank 1 on host1 exited 1",
-        ]
-    )
 
 
 def test_the_summary_tells_times_results_and_places() -> None:

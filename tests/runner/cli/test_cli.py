@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from runner.cli.arguments import VERBS
+from runner.cli.say import ENTER_SCREEN, HOME, LEAVE_SCREEN
 from runner.rundir import RunDir
 from tests.runner.programme import (
     STEPS,
@@ -103,10 +109,10 @@ def test_the_shown_command_is_the_one_that_runs(finished: Path) -> None:
 
 def test_the_status_has_the_fixed_form(finished: Path) -> None:
     document = json.loads(runner(finished, "status", "--json").stdout)
-    assert list(document) == ["run", "state", "stages"]
-    assert (document["run"], document["state"]) == ("small", "done")
+    assert list(document)[:4] == ["schema_version", "run", "state", "stages"]
+    assert (document["schema_version"], document["run"], document["state"]) == (1, "small", "done")
     first = document["stages"][4]
-    assert first == {
+    fixed = {
         "name": "first",
         "kind": "train",
         "state": "done",
@@ -119,21 +125,36 @@ def test_the_status_has_the_fixed_form(finished: Path) -> None:
         "attempts": 1,
         "reason": None,
     }
+    assert {key: first[key] for key in fixed} == fixed
     assert "run small: done" in runner(finished, "status", "small").stdout
 
 
-def test_status_and_plan_answer_fast_and_without_torch(finished: Path) -> None:
+def test_status_and_plan_answer_fast_and_without_torch(finished: Path, tmp_path: Path) -> None:
     """Seconds of the best of five, for the machine may be busy; the limits are those of the documentation."""
-    for arguments, limit in ((["status"], 0.25), (["plan", "small.toml"], 0.6)):
+    shutil.copytree(finished, tmp_path / "long", symlinks=True)
+    row = {
+        "step": 1,
+        "loss": 0.5,
+        "tokens_per_second": 10.0,
+        "source_loss": {"a source": 1 / 3},
+        "more": "x" * 300,
+    }
+    with RunDir(tmp_path / "long" / "runs" / "small").stage("first").metrics.open("a") as file:
+        file.writelines(json.dumps({**row, "step": step}) + "\n" for step in range(21, 100_000))
+    for folder, arguments, limit in (
+        (finished, ["status"], 0.25),
+        (tmp_path / "long", ["status"], 0.25),
+        (finished, ["plan", "small.toml"], 0.6),
+    ):
         times = []
         for _ in range(5):
             began = time.perf_counter()
-            assert runner(finished, *arguments).returncode == 0
+            assert runner(folder, *arguments).returncode == 0
             times.append(time.perf_counter() - began)
         assert min(times) < limit
         loaded = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "runner", *arguments],
-            cwd=finished,
+            cwd=folder,
             env=environment(),
             capture_output=True,
             text=True,
@@ -141,19 +162,81 @@ def test_status_and_plan_answer_fast_and_without_torch(finished: Path) -> None:
         ).stderr
         modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in loaded.splitlines()}
         assert "torch" not in modules
-        assert "pydantic" not in modules or arguments != ["status"]
+        assert not modules & {"pydantic", "rich", "jinja2"} or arguments != ["status"]
 
 
 def test_watching_ends_with_the_run(finished: Path) -> None:
     assert runner(finished, "status", "--watch").stdout.count("run small: done") == 1
+    lines = runner(finished, "status", "--watch", "--json").stdout.splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["done"]
+
+
+def test_watching_in_a_pipe_tells_only_what_has_changed(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "runs" / "small")
+    process = start_runner(tmp_path, write_manifest(tmp_path, {"first": {"wait": True}}))
+    wait_until((run.stage("first").path / "waiting").exists)
+    watching = start_runner(tmp_path, "status", "--watch")
+    assert watching.stdout is not None
+    assert watching.stdout.readline().startswith("run small: running")
+    time.sleep(2.5)  # in which it looks again, and finds nothing new
+    runner(tmp_path, "stop")
+    process.communicate()
+    told, errors = watching.communicate(timeout=20)
+    assert (watching.returncode, errors) == (0, "")
+    assert [line.split()[2] for line in told.splitlines() if line.startswith("run small")] == ["interrupted"]
+
+
+def test_watching_on_a_terminal_redraws_in_place_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "runs" / "small")
+    process = start_runner(tmp_path, write_manifest(tmp_path, {"first": {"wait": True}}))
+    wait_until((run.stage("first").path / "waiting").exists)
+    seen, code = watch_on_a_terminal(tmp_path, until=b"first: running", then=signal.SIGINT)
+    runner(tmp_path, "stop")
+    process.communicate()
+    assert code == 130
+    assert seen.startswith(ENTER_SCREEN + HOME)
+    assert seen.endswith(LEAVE_SCREEN)
+    assert "\x1b[36;1mrunning\x1b[0m" in seen
+    assert "\x1b[2J" not in seen
+    ended, code = watch_on_a_terminal(tmp_path, env={"NO_COLOR": "1"})
+    assert code == 0
+    assert "run small: interrupted" in ended.partition(LEAVE_SCREEN)[2]
+    assert "\x1b[1m" not in ended
+
+
+def watch_on_a_terminal(
+    folder: Path, *, until: bytes = b"", then: int = 0, env: dict[str, str] | None = None
+) -> tuple[str, int]:
+    """What `status --watch` writes to a terminal, and its exit code; `then` is sent once `until` was seen."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "runner", "status", "--watch"],
+        cwd=folder,
+        env={**environment(), "TERM": "xterm", **(env or {})},
+        stdin=theirs,
+        stdout=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen, is_sent = b"", not then
+    with suppress(OSError):  # the other end was closed
+        while part := os.read(ours, 4096):
+            seen += part
+            if until in seen and not is_sent:
+                process.send_signal(then)
+                is_sent = True
+    os.close(ours)
+    return seen.decode(), process.wait(20)
 
 
 def test_logs_of_a_stage_and_of_a_rank(finished: Path) -> None:
     assert runner(finished, "logs", "--stage", "first").stdout == "train attempt 1 rank 0\n"
     assert runner(finished, "logs").stdout == "test_model attempt 1 rank 0\n"
-    assert (
-        runner(finished, "logs", "--stage", "base", "--rank", "0").stdout == "init_model attempt 1 rank 0\n"
-    )
+    of_rank = ["logs", "--stage", "base", "--rank", "0"]
+    assert runner(finished, *of_rank).stdout == "init_model attempt 1 rank 0\n"
+    assert runner(finished, *of_rank, "--attempt", "1", "--grep", "no.such", "--tail", "3").stdout == ""
+    everybody = runner(finished, "logs", "--stage", "first", "--all-ranks").stdout
+    assert everybody == "[rank 0] train attempt 1 rank 0\n"
     missing = runner(finished, "logs", "--stage", "first", "--rank", "7")
     assert (missing.returncode, "has no log of rank 7" in missing.stderr) == (2, True)
     unknown = runner(finished, "logs", "--stage", "third")
