@@ -221,7 +221,7 @@ def excuse(
     """
     unfit = {name for name in names if any(found.level == "error" for found in findings.get(name, ()))}
     kept = {name: tuple(found) for name, found in findings.items()}
-    if not unfit or len([name for name in names if name not in unfit]) < fewest:
+    if len([name for name in names if name not in unfit]) < fewest:
         return kept, frozenset()
     for name in unfit:
         kept[name] = tuple(_without(name, finding) for finding in findings[name])

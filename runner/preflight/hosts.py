@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from onerec import network
 from onerec.errors import ConfigError
-from runner.execute import FIRST_PORT, PORTS
+from runner.attempt import FIRST_PORT, PORTS
 from runner.launch.ranks import address_of, hosts_used, is_here, local_ranks, node_range
 from runner.launch.ssh import shown_ssh
 from runner.manifest.faults import dotted, printable

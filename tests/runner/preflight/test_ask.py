@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,11 +134,13 @@ def test_a_host_without_ssh_gets_a_reply_too(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("key", "code"), [("work_dir", 91), ("python", 92)])
-def test_where_there_is_nothing_to_start_it_is_told_which(ssh: Any, key: str, code: int) -> None:
-    from dataclasses import replace
-
+def test_where_there_is_nothing_to_start_it_is_told_which_and_no_path_is_obeyed(
+    ssh: Any, tmp_path: Path, key: str, code: int
+) -> None:
     ssh(RUN_HERE)
+    ran = tmp_path / "ran"
     cluster = Cluster(launcher="torchrun")
-    tools = replace(find_toolchain(cluster, hosts=(), env={}), **{key: "/no/such/thing; reboot"})
+    tools = replace(find_toolchain(cluster, hosts=(), env={}), **{key: f"/no/such/$(touch {ran})"})
     replies = ask_all(HOSTS, question(), cluster=cluster, tools=tools)
     assert {reply.code for reply in replies.values()} == {code}
+    assert not ran.exists()
