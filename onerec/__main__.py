@@ -5,8 +5,10 @@ Decides nothing about the step itself. Faults of people end with one message and
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -39,6 +41,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: python -m onerec CONFIG.json\n")
         return 2
+    _dump_stacks_on_request(os.environ.get("RUNNER_STACKS"))
     try:
         config = load_config(Path(arguments[0]))
     except (OSError, ValueError) as fault:
@@ -54,6 +57,13 @@ def main(arguments: list[str]) -> int:
     except OneRecError as fault:
         return _failed(fault)
     return 0
+
+
+def _dump_stacks_on_request(path: str | None) -> None:
+    """On SIGQUIT, write where every thread stands to a file; whoever watches this process asks for it."""
+    if path is not None:
+        file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+        faulthandler.register(signal.SIGQUIT, file=file, all_threads=True)
 
 
 def _failed(fault: OneRecError) -> int:

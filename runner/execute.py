@@ -5,38 +5,34 @@ Decides nothing about numbers and prints nothing; whoever calls it is told what 
 
 from __future__ import annotations
 
-import os
+import itertools
+import random
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from onerec.errors import DriftError, OneRecError
+from runner.attempt import Work
 from runner.decide import Decision, Facts, decide, drift_message, invalidated
 from runner.history import History, fold
 from runner.journal import Journal, read
-from runner.launch import launch
-from runner.launch.ranks import world_size
-from runner.launch.values import Attempt
 from runner.lock import hold, renew
 from runner.observe import read_document
-from runner.outcome import Ended, Outcome, RankRecord, judge
-from runner.records import adopt, record_start, write_orders
+from runner.outcome import Outcome
+from runner.records import adopt, record_start
 from runner.request import Request
-from runner.rundir import RunDir, StepDir
+from runner.retry import Again, GiveUp, Tried, next_try
+from runner.rundir import StepDir
 from runner.stop import StopRequests
-from runner.supervise import kill_leftovers, run_to_end
+from runner.supervise import kill_leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from runner.steps import Plan, Step
-
-LONGEST_BACKOFF_SECONDS = 600.0
-LEASE_RENEWAL_SECONDS = 10.0
-FIRST_PORT, PORTS = 20000, 10000
-"""Rendezvous ports lie below those that the kernel hands out by itself."""
 
 
 class Listener(Protocol):
@@ -94,6 +90,9 @@ class _Execution:
     listener: Listener
     history: History
 
+    def __post_init__(self) -> None:
+        self._work = Work(self.request, self.journal, self.stop)
+
     def bring_to_end(self, decisions: tuple[Decision, ...]) -> int:
         """Do each step that is not done, in order, until one does not end well."""
         for decision in decisions:
@@ -120,70 +119,38 @@ class _Execution:
         if decision.set_aside and made.path.exists():
             made.path.rename(made.replaced())
         first = self.history.step(step.name).attempts + 1
-        most = self.request.cluster.max_restarts if step.kind == "train" else 0
-        for number in range(first, first + most + 1):
-            outcome = self._attempt(step, home, number=number, reason=decision.reason)
+        began_at, tried = _newest_checkpoint(step), []
+        for number in itertools.count(first):
+            self.listener.started(step, attempt=number, reason=decision.reason)
+            began = time.monotonic()
+            outcome = self._work.attempt(step, number=number, on_progress=partial(self._progressed, step))
             if outcome.state != "failed":
-                break
-            retries = outcome.may_retry and number < first + most and not self.stop.level
-            pause = min(self.request.backoff_seconds * 2 ** (number - first), LONGEST_BACKOFF_SECONDS)
-            self.listener.failed(step, outcome, attempt=number, retry_in=pause if retries else None)
-            if not retries:
-                break
-            if self._is_stopped_within(pause):
+                self.listener.ended(step, outcome, seconds=time.monotonic() - began)
+                return outcome
+            tried.append(_tried(outcome, step))
+            follows = self._after(step, tried, began_at=began_at)
+            pause = follows.seconds if isinstance(follows, Again) else None
+            self.listener.failed(step, outcome, attempt=number, retry_in=pause)
+            if isinstance(follows, GiveUp):
+                return _given_up(outcome, follows)
+            if self._is_stopped_within(follows.seconds):
                 return Outcome("interrupted", self.stop.exit_code, "stopped on request")
-        return outcome
+        raise AssertionError("attempts never run out")
 
-    def _attempt(self, step: Step, home: StepDir, *, number: int, reason: str) -> Outcome:
-        request, run = self.request, self.request.plan.run
-        attempt = Attempt(number=number, nonce=_nonce(run, step, number), port=_choose_port())
-        commands = launch(step, run=run.path, cluster=request.cluster, tools=request.tools, attempt=attempt)
-        write_orders(step, home, commands, tools=request.tools, number=number, stop_file=run.stop_file)
-        self.journal.append(
-            "step_started",
-            step=step.name,
-            attempt=number,
-            fingerprint=step.fingerprint,
-            ingredients=step.ingredients,
-            argv=[command.argv for command in commands],
+    def _after(self, step: Step, tried: Sequence[Tried], *, began_at: int) -> Again | GiveUp:
+        """Whether another attempt follows; none does once somebody has asked to stop."""
+        if self.stop.level:
+            return GiveUp(tried[-1].exit_code)
+        return next_try(
+            tried,
+            began_at=began_at,
+            most=self.request.cluster.max_restarts if step.kind == "train" else 0,
+            pause_seconds=self.request.backoff_seconds,
+            jitter=random.uniform(-1, 1),  # noqa: S311 - so that many runs do not start again in one moment
         )
-        self.listener.started(step, attempt=number, reason=reason)
-        began = time.monotonic()
-        codes = run_to_end(
-            commands,
-            home=home,
-            env=request.env,
-            stop=self.stop,
-            grace_seconds=request.cluster.stop_grace_seconds if step.kind == "train" else 0.0,
-            watch=_Watch(step, lock=run.lock, listener=self.listener),
-        )
-        kill_leftovers(home.logs(number))
-        outcome = judge(self._ended(step, home, number=number, codes=codes))
-        self.journal.append(
-            "step_ended",
-            step=step.name,
-            state=outcome.state,
-            exit_code=outcome.exit_code,
-            reason=outcome.reason,
-            result={
-                key: value for key, value in outcome.result.items() if not isinstance(value, (dict, list))
-            },
-        )
-        if outcome.state != "failed":
-            self.listener.ended(step, outcome, seconds=time.monotonic() - began)
-        return outcome
 
-    def _ended(self, step: Step, home: StepDir, *, number: int, codes: tuple[int, ...]) -> Ended:
-        logs, request = home.logs(number), self.request
-        result = read_document(StepDir(Path(step.output_dir)).result)
-        return Ended(
-            records=[_record(path) for path in sorted(logs.glob("rank-?????.json"))],
-            started=[int(path.name[5:10]) for path in sorted(logs.glob("rank-?????.pid.json"))],
-            expected=world_size(step, cluster=request.cluster, tools=request.tools),
-            launcher_codes=codes,
-            result=result if result.get("attempt") == number else None,
-            stop_asked=bool(self.stop.level),
-        )
+    def _progressed(self, step: Step, figures: Mapping[str, object]) -> None:
+        self.listener.progressed(step, figures)
 
     def _is_stopped_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -201,24 +168,22 @@ class _Execution:
         return code
 
 
-class _Watch:
-    """Called while a step runs: passes its progress on and keeps the lock fresh."""
+def _tried(outcome: Outcome, step: Step) -> Tried:
+    return Tried(
+        may_retry=outcome.may_retry,
+        exit_code=outcome.exit_code,
+        error=f"{outcome.kind}: {outcome.words}" if outcome.kind == "exception" and outcome.words else None,
+        checkpoint=_newest_checkpoint(step),
+    )
 
-    def __init__(self, step: Step, *, lock: Path, listener: Listener) -> None:
-        self._step, self._lock, self._listener = step, lock, listener
-        self._progress = StepDir(Path(step.output_dir)).progress
-        self._began = time.time()
-        self._renewed = 0.0
 
-    def __call__(self) -> None:
-        now = time.time()
-        if now - self._renewed > LEASE_RENEWAL_SECONDS:
-            renew(self._lock)
-            self._renewed = now
-        if (
-            self._progress.exists() and self._progress.stat().st_mtime >= self._began
-        ):  # not an older attempt's
-            self._listener.progressed(self._step, read_document(self._progress))
+def _given_up(outcome: Outcome, follows: GiveUp) -> Outcome:
+    reason = outcome.reason if follows.why is None else f"{outcome.reason}; {follows.why}"
+    return replace(outcome, exit_code=follows.exit_code, reason=reason)
+
+
+def _newest_checkpoint(step: Step) -> int:
+    return max(StepDir(Path(step.output_dir)).checkpoints(), default=0) if step.kind == "train" else 0
 
 
 def find_facts(plan: Plan, history: History) -> dict[str, Facts]:
@@ -233,17 +198,3 @@ def _facts_of(step: Step, *, attempts: int) -> Facts:
         missing=tuple(output for output in step.outputs if not Path(output).exists()),
         checkpoints=tuple(home.checkpoints()) if step.kind == "train" else (),
     )
-
-
-def _record(path: Path) -> RankRecord:
-    return read_document(path)  # type: ignore[return-value]
-
-
-def _nonce(run: RunDir, step: Step, number: int) -> str:
-    """A name that no other attempt has: two jobs that share one would be merged."""
-    return f"{run.name}-{step.stage}-{number}-{os.urandom(4).hex()}"
-
-
-def _choose_port() -> int:
-    """A port for the rendezvous of several hosts; it is opened on the first of them, not here."""
-    return FIRST_PORT + int.from_bytes(os.urandom(4), "big") % PORTS

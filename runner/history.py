@@ -153,8 +153,14 @@ def _step_ended(step: StepHistory, event: Event) -> StepHistory:
         state=cast("Outcome", event["state"]),
         reason=cast("str | None", event.get("reason")),
         result=cast("dict[str, object]", event.get("result") or {}),
-        seconds=step.seconds + cast("float", event["time"]) - step.began,
+        seconds=step.seconds + _duration(step, event),
     )
+
+
+def _duration(step: StepHistory, event: Event) -> float:
+    """Seconds of an attempt as its runner measured them; else by the times, whose clock may jump."""
+    told = event.get("seconds")
+    return told if isinstance(told, (int, float)) else max(0.0, cast("float", event["time"]) - step.began)
 
 
 def _invalidated(history: History, event: Event) -> History:

@@ -2,6 +2,7 @@
 
 Standard library only, and the same under every launcher. The trainer writes straight into its log files (no
 pipe, so no reader can stall it), dies when this process dies, and this process dies when its launcher dies.
+What happens while it lives is in guard.py.
 """
 
 from __future__ import annotations
@@ -16,22 +17,39 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from onerec.slurm_task import read_task
+from runner.cgroup import count_oom_kills
+from runner.guard import Guard
+from runner.last_words import last_words
 from runner.process import die_with_parent, identify
+from runner.rundir import RunDir
+from runner.stop import ask_to_stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PARENT_GONE = 71
+PARENT_GONE, STOPPED = 71, 75
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 POLL_SECONDS = 0.1
+TAIL_BYTES = 1 << 16
 
 
 def read_rank(env: Mapping[str, str]) -> int:
-    """This process's rank; torchrun goes before Open MPI, because it may run inside an allocation."""
+    """This process's rank, by the innermost launcher: each may run inside an allocation of the next."""
     for name in ("RANK", "OMPI_COMM_WORLD_RANK"):
         if name in env:
             return int(env[name])
-    return 0
+    task = read_task(env)
+    return 0 if task is None else task.rank
+
+
+def requests_to_save(env: Mapping[str, str]) -> frozenset[signal.Signals]:
+    """What Slurm sends to every task, and sometimes to nobody else, some time before it ends the job.
+
+    The trainer must not end by it but save; who wants an end at once has srun kill the tasks.
+    """
+    is_task = env.keys().isdisjoint(("RANK", "OMPI_COMM_WORLD_RANK")) and read_task(env) is not None
+    return frozenset({signal.SIGTERM, signal.SIGUSR2}) if is_task else frozenset()
 
 
 def main(arguments: list[str]) -> int:
@@ -58,18 +76,32 @@ class Rank:
         """Start the trainer, wait for its end, write the record; returns the exit code to pass on."""
         logs = {number: self._base.with_suffix(suffix) for number, suffix in ((1, ".stdout"), (2, ".stderr"))}
         followers = [Follower(path, number) for number, path in logs.items()] if self._rank == 0 else []
+        begins_at = logs[2].stat().st_size if logs[2].exists() else 0
+        oom_kills = count_oom_kills()
+        os.environ["RUNNER_BEAT"] = str(self._base.with_suffix(".beat.json"))
+        os.environ["RUNNER_STACKS"] = str(self._base.with_suffix(".stacks.txt"))
+        requests = requests_to_save(os.environ)
+        for number in requests:
+            signal.signal(number, signal.SIG_IGN)  # inherited by the trainer, and kept by all ranks but one
         self._child = _spawn([sys.executable, *trainer], logs)
         for number in FORWARDED:
-            signal.signal(number, self._forward)
+            if number not in requests:
+                signal.signal(number, self._forward)
+            elif self._rank == 0:
+                signal.signal(number, _ask_run_to_stop)
         identity = identify(self._child)
         self._write("pid.json", {"rank": self._rank, "shim": identify(os.getpid()), "trainer": identity})
-        for follower in followers:
-            follower.start()
+        guard = self._guard()
+        threads: list[Follower | Guard] = [*followers, *([guard] if guard else [])]
+        for thread in threads:
+            thread.start()
         _, status, usage = os.wait4(self._child, 0)
         ended = time.time_ns()
         code = os.waitstatus_to_exitcode(status)
-        for follower in followers:
-            follower.finish()
+        for thread in threads:
+            thread.finish()
+        because = guard.ended_because if guard else None
+        words = last_words(_added(logs[2], begins_at)) if code not in {0, STOPPED} else None
         self._write(
             "json",
             {
@@ -80,11 +112,25 @@ class Rank:
                 "exit_code": code if code >= 0 else 128 - code,
                 "signal": -code if code < 0 else None,
                 "t_ns": ended,
-                "told_to_stop": self._told_to_stop,
+                "told_to_stop": self._told_to_stop or because is not None,
                 "max_rss_kb": usage.ru_maxrss,
+                "fault": words[0] if words else None,
+                "exception": words[1] if words else because,
+                "oom_kills": _added_kills(oom_kills),
             },
         )
         return code if code >= 0 else 128 - code
+
+    def _guard(self) -> Guard | None:
+        """Whoever looks after the trainer; nobody for a program outside of a run."""
+        if "RUNNER_RUN" not in os.environ:
+            return None
+        return Guard(
+            RunDir(Path(os.environ["RUNNER_RUN"])),
+            nonce=os.environ.get("RUNNER_NONCE", ""),
+            trainer=self._child,
+            stacks=Path(os.environ["RUNNER_STACKS"]),
+        )
 
     def _forward(self, number: int, _frame: object) -> None:
         self._told_to_stop = True
@@ -126,6 +172,30 @@ class Follower(threading.Thread):
                 written = 0
                 while written < len(text):
                     written += os.write(self._number, text[written:])
+
+
+def _ask_run_to_stop(_number: int, _frame: object) -> None:
+    """Write the control file of the run, unless somebody has."""
+    run = os.environ.get("RUNNER_RUN")
+    if run is not None and not RunDir(Path(run)).stop_file.exists():
+        with suppress(OSError):  # whoever can write nothing cannot save either
+            ask_to_stop(RunDir(Path(run)).stop_file, by="signal")
+
+
+def _added(log: Path, begins_at: int) -> str:
+    """The end of what was added to a log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(begins_at, log.stat().st_size - TAIL_BYTES))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _added_kills(before: int | None) -> int:
+    """How often the kernel has killed a process of this group for want of memory since then."""
+    now = count_oom_kills()
+    return 0 if before is None or now is None else now - before
 
 
 def _spawn(argv: list[str], logs: Mapping[int, Path]) -> int:

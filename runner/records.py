@@ -18,6 +18,7 @@ from runner.rundir import StepDir
 if TYPE_CHECKING:
     from runner.journal import Journal
     from runner.request import Request
+    from runner.rundir import RunDir
     from runner.steps import Step
 
 
@@ -70,15 +71,16 @@ def write_orders(
     *,
     tools: Toolchain,
     number: int,
-    stop_file: Path,
+    run: RunDir,
 ) -> None:
     """Write config.json and command.sh, and take away what an earlier attempt would be mistaken for."""
     home.logs(number).mkdir(parents=True, exist_ok=True)
     StepDir(Path(step.output_dir)).result.unlink(missing_ok=True)
     home.rendezvous(number).unlink(missing_ok=True)
     _write_text(home.config, dump_config(step.config).encode())
+    removed = (home.rendezvous(number), run.stop_file, run.lease)
     title = f"Step {step.name}, attempt {number}"
-    text = script(commands, title=title, tools=tools, removed=(home.rendezvous(number), stop_file))
+    text = script(commands, title=title, tools=tools, removed=removed)
     _write_text(home.command, text.encode())
     home.command.chmod(0o755)
 

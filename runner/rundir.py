@@ -177,6 +177,11 @@ class StepDir:
         name = "converted" if dtype == "bf16" else f"converted-{dtype}"
         return self.path / f"step{step}" / f"global_step{step}" / name
 
+    def converted_formats(self, step: int) -> list[str]:
+        """Number formats in which a checkpoint stands as a Hugging Face folder."""
+        names = sorted(path.name for path in self.converted_checkpoint(step).parent.glob("converted*"))
+        return ["bf16" if name == "converted" else name.removeprefix("converted-") for name in names]
+
     def checkpoints(self) -> list[int]:
         """Steps that have a complete checkpoint, in ascending order."""
         marks = self.path.glob("step*/COMMIT.json")
@@ -289,6 +294,11 @@ class RunDir:
         while (free := self.path / f"manifest.{number}.toml").exists():
             number += 1
         return free
+
+    def older_manifests(self) -> list[Path]:
+        """Manifests that were replaced, oldest first."""
+        found = [path for path in self.path.glob("manifest.*.toml") if path.name.split(".")[1].isdecimal()]
+        return sorted(found, key=lambda path: int(path.name.split(".")[1]))
 
     def stage(self, name: str) -> StepDir:
         """Folder of a stage."""

@@ -40,13 +40,13 @@ def run_to_end(
     env: Mapping[str, str],
     stop: StopRequests,
     grace_seconds: float,
-    watch: Callable[[], None],
+    watch: Callable[[], bool],
 ) -> tuple[int, ...]:
     """Start all commands, wait for all of them; returns their exit codes (-n for signal n).
 
     `grace_seconds` is how long the step may take to save and end once it is asked to stop, since it looks for
     the control file; 0 for a step that does not, which is ended at the first request.
-    `watch` is called about twice a second.
+    `watch` is called about twice a second; once it returns true everything is killed.
     """
     with ExitStack() as stack:
         logs = [stack.enter_context(path.open("ab")) for path in (home.stdout, home.stderr)]
@@ -57,7 +57,8 @@ def run_to_end(
         while any(launcher.poll() is None for launcher in launchers):
             ending.follow(stop)
             if time.monotonic() - watched >= WATCH_SECONDS:
-                watch()
+                if watch():
+                    ending.kill()
                 watched = time.monotonic()
             time.sleep(POLL_SECONDS)
         watch()
@@ -105,6 +106,11 @@ class _Ending:
             self._term_at = self._term_at or now
             for launcher in self._launchers:
                 _signal_group(launcher, signal.SIGTERM if level == 2 else signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kill all launchers: what hangs hears no request."""
+        for launcher in self._launchers:
+            _signal_group(launcher, signal.SIGKILL)
 
     def _has_failed(self, now: float) -> bool:
         if self._failed_at is None and any(launcher.poll() for launcher in self._launchers):

@@ -19,6 +19,7 @@ from onerec.distributed import choose_device, environment, process_group, read_w
 from onerec.errors import DivergedError, StoppedError
 from onerec.model.memory import telling_out_of_memory
 from onerec.progress import say
+from onerec.pulse import Heart
 from onerec.train.determinism import make_deterministic
 from onerec.train.garbage import collect_garbage, garbage_collected_by_hand
 from onerec.train.metrics import validation_line, write_divergence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from onerec.config import TrainConfig
     from onerec.data.loading.load import StepPacks
+    from onerec.pulse import Phase
 
 
 def train(config: TrainConfig) -> dict[str, object]:
@@ -47,25 +49,29 @@ def train(config: TrainConfig) -> dict[str, object]:
     env = environment()
     world = read_world(env)
     device = choose_device(world)
+    heart = Heart(Path(env["RUNNER_BEAT"]) if "RUNNER_BEAT" in env else None)
+    heart.beat("set-up")
     if config.compute.deterministic:
         make_deterministic()
     with telling_out_of_memory(device), process_group(world, device=device, env=env):
         session = open_session(config, world=world, device=device)
         with garbage_collected_by_hand(), _saver(session) as saver:
-            return Training(session, saver).run()
+            return Training(session, saver, heart=heart).run()
 
 
 class Training:
     """The running of a session: position, counts and last figures, all of the newest step that is known."""
 
-    def __init__(self, session: Session, saver: Saver) -> None:
+    def __init__(self, session: Session, saver: Saver, *, heart: Heart) -> None:
         start = session.start
-        self.session, self.saver = session, saver
+        self.session, self.saver, self.heart = session, saver, heart
         self.step = start.step if start else 0
         self.loss = start.loss if start else float("nan")
         self.saved_step = self.step if _own_checkpoint(session) else -1
         self.saved_at = time.monotonic()
         """When this attempt last began to save, or began itself."""
+        self.is_set_up = False
+        """Whether a step is done: the first one compiles, and takes as long as everything before it."""
         self.position = session.loader.state_dict()
         """Where in the data the steps known so far end; the loader itself may be further."""
         self.first_pack = session.loader.packs_before(self.position)
@@ -86,7 +92,7 @@ class Training:
         session = self.session
         unknown: TakenStep | None = None
         with _traced(session) as tracer:
-            for packs, waited in _timed(session.loader, steps=session.total_steps - self.step):
+            for packs, waited in self._timed(steps=session.total_steps - self.step):
                 taken = self._take(packs, number=self.step + 1 + (unknown is not None), waited_seconds=waited)
                 tracer.step()
                 # the device has work: what the step before came to can be read without keeping it idle
@@ -100,9 +106,25 @@ class Training:
                 self._validate()
                 self._follow(taken.totals.wishes)
         self._save()
+        self.heart.beat("end", self.step)
         self.saver.finish()
         self.report.close()
         return self._summary()
+
+    def _timed(self, *, steps: int) -> Iterator[tuple[StepPacks, float]]:
+        """The next `steps` steps, each with the seconds that were waited for it."""
+        if steps <= 0:
+            return
+        packs = iter(self.session.loader)
+        for _ in range(steps):
+            self._beat("data")
+            began = time.monotonic()
+            step = next(packs)
+            self._beat("step")
+            yield step, time.monotonic() - began
+
+    def _beat(self, phase: Phase) -> None:
+        self.heart.beat(phase if self.is_set_up else "set-up", self.step)
 
     def _follow(self, wishes: Wishes) -> None:
         """Save where it is due or wanted, and stop where that is wanted."""
@@ -111,6 +133,7 @@ class Training:
         if self._save_is_due() or wishes.save or wishes.stop:
             self._save()
         if wishes.stop and self.step < self.session.total_steps:
+            self.heart.beat("end", self.step)
             self.saver.finish()
             raise StoppedError(
                 f"{self.session.config.stage} stopped after step {self.step}, saved; resume goes on"
@@ -131,6 +154,8 @@ class Training:
         if not figures.is_finite:
             self._diverged(taken, figures)
         self.step, self.loss, self.position = taken.number, figures.loss, taken.position
+        self.is_set_up = True
+        self._beat("step")
         self.report.add(taken, figures)
         if self._is_logged(taken.number):
             self.report.tell(taken, figures)
@@ -153,7 +178,13 @@ class Training:
         session = self.session
         if session.validation is None or not self._validation_is_due(self.step):
             return
-        self.validation = evaluate(session.model, session.validation, device=session.device, step=self.step)
+        self.validation = evaluate(
+            session.model,
+            session.validation,
+            device=session.device,
+            step=self.step,
+            on_pack=lambda: self._beat("evaluate"),
+        )
         self.report.tell_validation(self.validation)
 
     def _validation_is_due(self, step: int) -> bool:
@@ -165,6 +196,7 @@ class Training:
     def _save(self) -> None:
         if self.saved_step == self.step:
             return
+        self.heart.beat("save", self.step)
         session = self.session
         state = TrainerState(
             step=self.step,
@@ -268,17 +300,6 @@ def _saver(session: Session) -> Saver:
 
 def _attempt() -> str:
     return environment().get("RUNNER_ATTEMPT", "0")
-
-
-def _timed(loader: Any, *, steps: int) -> Iterator[tuple[StepPacks, float]]:
-    """The next `steps` steps, each with the seconds that were waited for it."""
-    if steps <= 0:
-        return
-    packs = iter(loader)
-    for _ in range(steps):
-        began = time.monotonic()
-        step = next(packs)
-        yield step, time.monotonic() - began
 
 
 def _traced(session: Session) -> Any:

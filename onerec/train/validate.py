@@ -15,6 +15,8 @@ from onerec.train.losses import LossTable, mean_losses
 from onerec.train.step import run_pack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onerec.data.loading.validation import ValidationPacks
     from onerec.train.loss import PackedLanguageModel
 
@@ -25,14 +27,23 @@ def is_due(step: int, *, every: int, last_step: int) -> bool:
 
 
 def evaluate(
-    model: PackedLanguageModel, packs: ValidationPacks, *, device: torch.device, step: int
+    model: PackedLanguageModel,
+    packs: ValidationPacks,
+    *,
+    device: torch.device,
+    step: int,
+    on_pack: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """The row of validation.jsonl after `step` steps, losses in nats per token; all ranks call it."""
+    """The row of validation.jsonl after `step` steps, losses in nats per token; all ranks call it.
+
+    `on_pack` is called before each pack.
+    """
     began = time.monotonic()
     table = LossTable(len(packs.sources), device=device)
     model.eval()
     with torch.no_grad():
         for pack in packs:
+            on_pack()
             run_pack(model, pack, table=table, device=device, scale=1.0)
     model.train()
     _reshard(model)

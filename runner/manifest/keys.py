@@ -100,7 +100,7 @@ def remedy_of_unknown(path: KeyPath, document: Mapping[str, object]) -> str:
     owners = [owner for owner, model in _OWNERS if key in model.model_fields and model is not section]
     if owners:
         return f"it belongs in {owners[0]}"
-    return did_you_mean(key, known) or (f"known here: {listed(known)}" if len(known) < 12 else "remove it")
+    return did_you_mean(key, known) or (f"known here: {listed(known)}" if len(known) < 20 else "remove it")
 
 
 def table_at(path: KeyPath, document: Mapping[str, object]) -> tuple[str, type[BaseModel] | None]:

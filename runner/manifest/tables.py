@@ -82,6 +82,12 @@ class Cluster(Section):
     """torchrun with GPUs: the CPUs beside its GPU that each rank runs on; default: all."""
     max_restarts: Annotated[NonNegativeInt, Topology] = 2
     """How often a failed training stage is started again from its newest checkpoint."""
+    setup_timeout_seconds: Annotated[PositiveFloat, Topology] = 1800.0
+    """A training stage hangs when a rank shows nothing new for so long before its first step is done."""
+    step_timeout_seconds: Annotated[PositiveFloat, Topology] = 300.0
+    """It hangs when a rank shows nothing new for so long, and for 10 usual steps; then it is started again."""
+    save_timeout_seconds: Annotated[PositiveFloat, Topology] = 1800.0
+    """The same while a checkpoint is copied, or the one before it is waited for."""
     stop_grace_seconds: Annotated[PositiveFloat, Topology] = 600.0
     """How long a stage that is asked to stop may take to end its step and save; then it is ended."""
     env: Annotated[dict[str, str], Topology] = Field(default_factory=dict)

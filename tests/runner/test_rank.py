@@ -14,14 +14,26 @@ import pytest
 
 from runner.process import start_ticks
 from runner.rank import read_rank
+from runner.rundir import RunDir
+from runner.stop import ask_to_stop
 from tests.runner.programme import environment, wait_until
 
+SLURM = {
+    "SLURM_STEP_ID": "0",
+    "SLURM_NODEID": "1",
+    "SLURM_PROCID": "2",
+    "SLURM_LOCALID": "0",
+    "SLURM_NTASKS": "4",
+    "SLURM_TASKS_PER_NODE": "2(x2)",
+}
 
-def shim(log_dir: Path, code: str, **env: str) -> subprocess.Popen[str]:
+
+def shim(log_dir: Path, code: str, *, stdin: int | None = None, **env: str) -> subprocess.Popen[str]:
     """`python -c CODE` as one rank."""
     return subprocess.Popen(
         [sys.executable, "-m", "runner.rank", "--log-dir", str(log_dir), "--", "-c", code],
         env={**environment(), **env},
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -39,6 +51,9 @@ def record(log_dir: Path, rank: int = 0) -> dict[str, Any]:
         ({"RANK": "3"}, 3),
         ({"OMPI_COMM_WORLD_RANK": "2"}, 2),
         ({"RANK": "3", "OMPI_COMM_WORLD_RANK": "0"}, 3),
+        (SLURM, 2),
+        ({**SLURM, "OMPI_COMM_WORLD_RANK": "1"}, 1),
+        ({**SLURM, "SLURM_STEP_ID": str(0xFFFFFFFB)}, 0),
     ],
 )
 def test_the_rank_is_the_innermost_launchers(env: dict[str, str], rank: int) -> None:
@@ -108,6 +123,41 @@ def test_signals_are_passed_on_and_the_rank_counts_as_told_to_stop(
     assert (process.returncode, record(tmp_path)["told_to_stop"]) == (5, True)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_what_slurm_sends_to_all_tasks_asks_the_run_to_stop_and_ends_no_trainer(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    code = (
+        "import os, signal\n"
+        f"assert signal.getsignal({int(number)}) == signal.SIG_IGN\n"
+        "print(os.getpid(), flush=True); input(); print('saved')"
+    )
+    run = RunDir(tmp_path / "run")
+    run.stop_file.parent.mkdir(parents=True)
+    env = {**SLURM, "SLURM_PROCID": "0", "RUNNER_RUN": str(run.path)}
+    process = shim(tmp_path, code, stdin=subprocess.PIPE, **env)
+    assert process.stdout
+    trainer = int(process.stdout.readline())
+    process.send_signal(number)
+    os.kill(trainer, number)
+    wait_until(run.stop_file.exists)
+    assert json.loads(run.stop_file.read_text())["by"] == "signal"
+    assert process.communicate("\n")[0] == "saved\n"
+    assert (process.returncode, record(tmp_path)["told_to_stop"]) == (0, False)
+
+
+def test_slurm_does_not_take_the_word_from_a_person_who_asked_to_stop(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    ask_to_stop(run.stop_file, by="runner stop")
+    env = {**SLURM, "SLURM_PROCID": "0", "RUNNER_RUN": str(run.path)}
+    process = shim(tmp_path, "print('ready', flush=True); input()", stdin=subprocess.PIPE, **env)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate("\n")
+    assert json.loads(run.stop_file.read_text())["by"] == "runner stop"
+
+
 def test_the_trainer_dies_with_its_shim_and_both_are_on_record(tmp_path: Path) -> None:
     process = shim(tmp_path, "import time; print('ready', flush=True); time.sleep(100)")
     assert process.stdout
@@ -132,4 +182,4 @@ def test_the_shim_needs_only_the_standard_library(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-S", "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
-    assert told.stdout.strip() == "['__main__', 'runner']"
+    assert told.stdout.strip() == "['__main__', 'onerec', 'runner']"

@@ -30,12 +30,36 @@ def test_each_ctrl_c_asks_for_more(stop_file: Path) -> None:
         assert (levels, stop.exit_code) == ([1, 2, 3, 3], 130)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_scheduler_s_signal_asks_for_a_clean_stop_however_often(stop_file: Path, number: int) -> None:
-    with StopRequests(stop_file) as stop:
-        for _ in range(3):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
+def test_a_second_signal_asks_for_more_but_not_the_same_one_sent_twice(stop_file: Path, number: int) -> None:
+    now = 100.0
+    with StopRequests(stop_file, clock=lambda: now) as stop:
+        levels = []
+        for at in (100.0, 100.2, 102.0, 110.0, 120.0):
+            now = at
             os.kill(os.getpid(), number)
-        assert (stop.level, stop.exit_code) == (1, 75)
+            levels.append(stop.level)
+        assert (levels, stop.exit_code) == ([1, 1, 2, 3, 3], 75)
+
+
+def test_a_closed_terminal_does_not_stop_a_run_under_nohup(stop_file: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequests(stop_file) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.level == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("written", "level"), [("{}", 1), ('{"level": 2}', 2), ('{"level": 9}', 1), ("torn", 1)]
+)
+def test_the_control_file_says_how_soon(stop_file: Path, written: str, level: int) -> None:
+    with StopRequests(stop_file) as stop:
+        stop_file.parent.mkdir(exist_ok=True)
+        stop_file.write_text(written)
+        assert stop.level == level
 
 
 def test_the_control_file_asks_too(stop_file: Path) -> None:
