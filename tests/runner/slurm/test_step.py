@@ -47,7 +47,8 @@ def watch(
     """The watcher around an srun; with `shell`, below a process that can be killed."""
     argv = [sys.executable, "-m", "runner.slurm.step", "a-1.run", "--", str(place / "launch"), *arguments]
     if shell:
-        argv = ["bash", "-c", f"{' '.join(argv)}; true"]
+        tether = f"{sys.executable} -m runner.tether $$ --"  # as every launcher is started
+        argv = ["bash", "-c", f"{tether} {' '.join(argv)}; true"]
     with (place / "stderr").open("ab") as log:
         return subprocess.Popen(argv, env=environment(), stderr=log)
 

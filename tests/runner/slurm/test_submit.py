@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.journal import read
+from runner.lock import hold
 from runner.rundir import RunDir
 from tests.doctor import assert_healthy
 from tests.runner.programme import environment, runner, states, wait_until, write_manifest
@@ -67,7 +68,9 @@ def kinds(run: RunDir) -> list[object]:
 def test_a_run_is_submitted_once_and_can_be_seen_and_stopped_while_it_waits(tmp_path: Path) -> None:
     slurm, run = Slurm(tmp_path / "bin"), RunDir((tmp_path / "runs/small").resolve())
     call = [write_manifest(tmp_path), "--set", "cluster.launcher=slurm"]
+    plan = runner(tmp_path, "plan", *call, "--json", path=str(slurm.folder))
     told = runner(tmp_path, *call, "--rerun", "second", path=str(slurm.folder))
+    assert run.job_script.read_text() == json.loads(plan.stdout)["job_script"]
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.startswith(f"run small in {run.path}: submitted as job 7 of Slurm\n")
     assert slurm.calls == [f"{run.path}: sbatch --parsable sbatch.sh"]
@@ -160,6 +163,18 @@ def test_a_person_who_stops_a_job_does_not_get_it_back(tmp_path: Path) -> None:
     assert (job.returncode, slurm.calls[1:]) == (75, []), told
     assert "stopped by runner stop: job 7 is not queued again" in told
     assert "requeued" not in kinds(run)
+
+
+def test_a_job_waits_for_whoever_still_writes_its_submission_down(tmp_path: Path) -> None:
+    slurm, run = Slurm(tmp_path / "bin"), RunDir((tmp_path / "runs/small").resolve())
+    call = [write_manifest(tmp_path), "--set", "cluster.launcher=slurm"]
+    runner(tmp_path, *call, path=str(slurm.folder))
+    with hold(run.lock):
+        job = slurm.start(run)
+        with pytest.raises(subprocess.TimeoutExpired):
+            job.communicate(timeout=1)
+    told = job.communicate(timeout=60)[0]
+    assert (job.returncode, set(states(tmp_path).values())) == (0, {"done"}), told
 
 
 def test_what_slurm_refuses_leaves_nothing_that_waits(tmp_path: Path) -> None:
