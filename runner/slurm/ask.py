@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 120
 POLL_SECONDS = 0.2
 _UNKNOWN_JOB = "Invalid job id"
 

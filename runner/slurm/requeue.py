@@ -5,6 +5,7 @@ Only a stop that Slurm asked for is followed by another try, and only while the 
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,9 +51,10 @@ def queue_again(run: RunDir, *, code: int, env: Mapping[str, str]) -> Verdict | 
         job, asked_by=str(asked_by), state=ask.job_state(job), reached=reached, events=read(run.events)
     )
     if found.is_requeued:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the job ends with it, once this is written down
         with hold(run.lock), closing(Journal(run.events)) as journal:
+            ask.requeue(job)
             journal.append("requeued", job=job, reached=reached)
-        ask.requeue(job)
     return found
 
 
