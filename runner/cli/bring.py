@@ -161,7 +161,7 @@ def _submit(request: Request) -> int:
         return 0
     tell(
         f"run {run.name} in {run.path}: submitted as job {job} of Slurm\n"
-        f"  watch it:    runner status {run.path}, runner logs {run.path} -f, squeue --jobs={job}\n"
+        f"  watch it:    runner status {run.path} --watch, once it has begun runner logs {run.path} -f\n"
         f"  stop it:     runner stop {run.path}\n"
         f"  its output:  {run.job_log}"
     )

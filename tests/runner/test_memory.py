@@ -106,6 +106,12 @@ def test_json_holds_bytes_of_every_part_and_what_they_are_compared_with() -> Non
         ({"launcher": "mpirun", "nproc_per_node": 4}, HOSTS, 0, (4, 4)),
         ({"launcher": "torchrun", "nnodes": "1:2"}, HOSTS, 0, (8,)),
         ({"launcher": "torchrun", "nnodes": 2}, (Host("a"), Host("b")), 4, (4, 4)),
+        (
+            {"launcher": "slurm", "nnodes": 2, "slurm": {"gpus_per_node": "a100:4"}},
+            (),
+            0,
+            (4, 4),
+        ),
     ],
 )
 def test_ranks_on_each_host(
