@@ -11,7 +11,16 @@ from runner.launch.ssh import ssh_options
 from runner.launch.values import Command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runner.launch.values import Start
+
+KEEPALIVE = {
+    "oob_tcp_keepalive_time": "10",
+    "oob_tcp_keepalive_intvl": "10",
+    "oob_tcp_keepalive_probes": "3",
+}
+"""Both majors: a host that is gone is noticed after 40 seconds, by default after 8 minutes."""
 
 
 def mpirun(start: Start) -> Command:
@@ -32,22 +41,14 @@ def mpirun(start: Start) -> Command:
 
 def _open_mpi_4(mpirun: str, start: Start) -> Command:
     """ORTE: its daemons are orted, and all its parameters are given with --mca."""
-    network, arguments = _network(start), _ssh_arguments(start)
-    own = (
-        *(("--mca", "oob_tcp_if_include", network) if network else ()),
-        *(("--mca", "plm_rsh_args", arguments) if arguments else ()),
-    )
-    return _command(mpirun, start, own=own)
+    own = _between_daemons(start, network="oob_tcp_if_include", ssh="plm_rsh_args")
+    return _command(mpirun, start, own=_options("--mca", own))
 
 
 def _open_mpi_5(mpirun: str, start: Start) -> Command:
     """PRRTE: its daemons are prted, and their parameters are given with --prtemca."""
-    network, arguments = _network(start), _ssh_arguments(start)
-    own = (
-        *(("--prtemca", "prte_if_include", network) if network else ()),
-        *(("--prtemca", "plm_ssh_args", arguments) if arguments else ()),
-    )
-    return _command(mpirun, start, own=own)
+    own = _between_daemons(start, network="prte_if_include", ssh="plm_ssh_args")
+    return _command(mpirun, start, own=_options("--prtemca", own))
 
 
 def _command(mpirun: str, start: Start, *, own: tuple[str, ...]) -> Command:
@@ -83,5 +84,17 @@ def _network(start: Start) -> str | None:
     return start.cluster.network_interface or start.tools.network
 
 
-def _ssh_arguments(start: Start) -> str:
-    return " ".join(ssh_options(start.cluster)) if len(start.hosts) > 1 else ""
+def _between_daemons(start: Start, *, network: str, ssh: str) -> dict[str, str]:
+    """Parameters of the daemons of several hosts; `network` and `ssh` are what a major calls these two."""
+    if len(start.hosts) < 2:
+        return {}
+    chosen = _network(start)
+    return {
+        **({network: chosen} if chosen else {}),
+        **KEEPALIVE,
+        ssh: " ".join(ssh_options(start.cluster)),
+    }
+
+
+def _options(flag: str, parameters: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(word for name, value in parameters.items() for word in (flag, name, value))

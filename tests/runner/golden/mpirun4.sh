@@ -28,6 +28,9 @@ exec /usr/bin/mpirun \
     --bind-to none \
     --mca btl_tcp_if_include 10.0.0.0/24 \
     --mca oob_tcp_if_include 10.0.0.0/24 \
+    --mca oob_tcp_keepalive_time 10 \
+    --mca oob_tcp_keepalive_intvl 10 \
+    --mca oob_tcp_keepalive_probes 3 \
     --mca plm_rsh_args \
     '-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlPath=none' \
     -x MASTER_ADDR \

@@ -30,6 +30,9 @@ exec /opt/openmpi/bin/mpirun \
     --allow-run-as-root \
     --mca btl_tcp_if_include eth0 \
     --prtemca prte_if_include eth0 \
+    --prtemca oob_tcp_keepalive_time 10 \
+    --prtemca oob_tcp_keepalive_intvl 10 \
+    --prtemca oob_tcp_keepalive_probes 3 \
     --prtemca plm_ssh_args \
     '-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlPath=none' \
     -x GLOO_SOCKET_IFNAME \

@@ -29,6 +29,9 @@ exec /opt/openmpi/bin/mpirun \
     --allow-run-as-root \
     --mca btl_tcp_if_include 10.0.0.0/24 \
     --prtemca prte_if_include 10.0.0.0/24 \
+    --prtemca oob_tcp_keepalive_time 10 \
+    --prtemca oob_tcp_keepalive_intvl 10 \
+    --prtemca oob_tcp_keepalive_probes 3 \
     --prtemca plm_ssh_args \
     '-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o ControlPath=none' \
     -x MASTER_ADDR \
