@@ -6,14 +6,13 @@ Writes only through what it is given; runner.cli owns the streams.
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.attempt import log_of, tail_of
 from runner.history import fold
 from runner.journal import read
-from runner.manifest.faults import printable
 from runner.observe import observe, read_document
 from runner.report import (
     beside_the_bar,
@@ -76,14 +75,14 @@ class PlainListener:
 
     def failed(self, step: Step, outcome: Outcome, *, attempt: int, retry_in: float | None) -> None:
         """Tell which rank failed, its last words and what to do."""
-        log = _log_of(step, outcome, attempt=attempt)
+        log = log_of(StepDir(Path(step.folder)), outcome, attempt=attempt)
         text = failure_text(
             step.name,
             outcome,
             attempt=attempt,
             retry_in=retry_in,
             log=str(log),
-            tail=_tail(log),
+            tail=tail_of(log, lines=TAIL_LINES),
             run=self._run,
             stage=step.name,
         )
@@ -172,18 +171,3 @@ def _new_bar(console: Console) -> Progress:
         TextColumn("{task.fields[left]}"),
     )
     return Progress(*columns, console=console, transient=True, refresh_per_second=4)
-
-
-def _log_of(step: Step, outcome: Outcome, *, attempt: int) -> Path:
-    """Where the failing rank complained; the launcher's own log when no rank is to blame."""
-    home = StepDir(Path(step.folder))
-    if outcome.blamed_rank is None:
-        return home.stderr
-    return home.rank_log(attempt, outcome.blamed_rank, "stderr")
-
-
-def _tail(log: Path) -> list[str]:
-    if not log.exists():
-        return []
-    with log.open(encoding="utf-8", errors="replace") as file:
-        return [printable(line.rstrip("\n")) for line in deque(file, maxlen=TAIL_LINES)]

@@ -84,6 +84,7 @@ def resume(arguments: Namespace) -> int:
 def stop_arguments(parser: ArgumentParser) -> None:
     """Options of `stop`."""
     add_run_dir(parser)
+    parser.add_argument("--now", action="store_true", help="end at once, without a checkpoint")
     parser.add_argument("--no-wait", action="store_true", help="do not wait until the run has ended")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, default=600.0, help="longest wait")
 
@@ -93,7 +94,7 @@ def stop(arguments: Namespace) -> int:
     from runner.observe import is_running, wait_for_end
     from runner.slurm.ask import cancel
     from runner.slurm.submit import waiting_job
-    from runner.stop import ask_to_stop
+    from runner.stop import CLEANLY, NOW, ask_to_stop
 
     run = find_run(arguments.run)
     go_on = f"go on with: runner resume {run.path}"
@@ -105,7 +106,7 @@ def stop(arguments: Namespace) -> int:
         cancel(job)
         say(f"{run.path}: job {job} had not begun, and is cancelled; {go_on}")
         return 0
-    ask_to_stop(run.stop_file, by="runner stop")
+    ask_to_stop(run.stop_file, by="runner stop", level=NOW if arguments.now else CLEANLY)
     if arguments.no_wait:
         say(f"{run.path}: asked to stop; {go_on}")
         return 0
