@@ -55,7 +55,7 @@ class InitModel(Section):
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd; rotary embeddings need an even width")
         if self.tokenizer_dir is None and not self.corpus:
-            raise ValueError("the tokenizer needs a text: give corpus = [{ stage, name }] or tokenizer_dir")
+            raise ValueError("the tokenizer needs a text; give corpus = [{ stage, name }] or tokenizer_dir")
         return self
 
 

@@ -106,6 +106,8 @@ class Monitoring(Section):
     """Write a torch.profiler trace of each attempt and rank to the stage's profile folder."""
     profiler_steps: Annotated[tuple[PositiveInt, PositiveInt], Cosmetic] = (3, 5)
     """First and last step of an attempt that enable_profiler traces, counted from 1."""
+    trackers: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], Cosmetic] = ()
+    """Where metrics go besides TensorBoard; each is a package: pip install "onerec-runner[NAME]"."""
     loss_spike_deviations: Annotated[NonNegativeFloat, Cosmetic] = 6.0
     """Warn of a step whose loss is this many standard deviations above the recent ones; 0: never."""
 
@@ -161,5 +163,5 @@ class Training(Optim, Trainable, Compute, Checkpointing, Monitoring, Validating,
     @model_validator(mode="after")
     def _resuming_fits(self) -> Training:
         if self.resume_from is None and self.resume_from_tag is not None:
-            raise ValueError("resume_from_tag needs resume_from, the folder that holds that checkpoint")
+            raise ValueError("resume_from_tag needs resume_from, the folder that holds that checkpoint; add it or remove this")
         return self

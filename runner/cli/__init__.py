@@ -10,7 +10,7 @@ import sys
 
 from onerec.errors import OneRecError
 from runner.cli.arguments import overview, parse
-from runner.cli.say import complain, say, stop_printing
+from runner.cli.say import as_json, complain, say, stop_printing
 
 STORAGE, INTERRUPTED = 9, 130
 
@@ -28,6 +28,8 @@ def main() -> None:
     except OneRecError as fault:
         if arguments.traceback:
             raise
+        if getattr(arguments, "as_json", False):
+            say_faults(fault)
         complain(f"error: {fault}")
         sys.exit(fault.exit_code)
     except KeyboardInterrupt:
@@ -39,3 +41,10 @@ def main() -> None:
             raise
         complain(f"error: {fault}; mend the disk or the path, then start again")
         sys.exit(STORAGE)
+
+
+def say_faults(fault: OneRecError) -> None:
+    """What is wrong with a manifest, for a program that asked for JSON."""
+    faults = getattr(fault, "faults", None)  # of a ManifestError, which is not loaded for this
+    if faults is not None:
+        say(as_json({"faults": [one.document() for one in faults]}))

@@ -6,7 +6,6 @@ Files that a manifest names are not looked at here; `runner.preflight` does that
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import tomli
 
-from runner.manifest.faults import Fault, ManifestError, Source
+from runner.manifest.faults import Code, Fault, ManifestError, Source, printable
 from runner.manifest.overrides import apply_overrides
 from runner.manifest.positions import locate_keys
 from runner.manifest.resolve import with_absolute_inputs
+from runner.manifest.syntax import explain
 from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
@@ -80,7 +80,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> LoadedManifest:
     text = _decode(path, data)
     written = _parse(path, text)
     document, applied, problems = apply_overrides(written, overrides)
-    source = Source(str(path), text.split("\n"), locate_keys(text, written), applied)
+    source = Source(printable(str(path)), text.split("\n"), locate_keys(text, written), applied)
     manifest, found = understand(document)
     problems += found
     if problems or manifest is None:
@@ -115,43 +115,49 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as fault:
         remedy = "give the path of a manifest, such as manifests/movielens.toml"
-        raise ManifestError([_fault(path, f"cannot be read: {fault.strerror}", remedy)]) from fault
+        what = f"cannot be read: {fault.strerror}"
+        raise ManifestError([_fault(path, what, remedy, code="unreadable")]) from fault
 
 
 def _decode(path: Path, data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        message = "the file is UTF-16, as some editors write it"
+        raise ManifestError([_fault(path, message, "save it as UTF-8", code="encoding")])
     try:
-        return data.decode("utf-8").replace("\r\n", "\n")  # as tomli does
+        return data.decode("utf-8-sig").replace("\r\n", "\n")  # as tomli does
     except UnicodeDecodeError as fault:
         line = data.count(b"\n", 0, fault.start) + 1
         column = fault.start - (data.rfind(b"\n", 0, fault.start) + 1) + 1
         message = f"byte 0x{data[fault.start]:02x} is not UTF-8"
-        raise ManifestError([_fault(path, message, "save the file as UTF-8", line, column)]) from fault
+        place = _fault(path, message, "save the file as UTF-8", line, column, code="encoding")
+        raise ManifestError([place]) from fault
 
 
 def _parse(path: Path, text: str) -> Document:
     try:
-        return tomli.loads(text)
+        document = tomli.loads(text)
     except (ValueError, RecursionError) as fault:
         raise ManifestError([_syntax_fault(path, text, str(fault))]) from fault
+    if not document:
+        remedy = "copy one of manifests/, or have one written: runner new MODEL_DIR DATA"
+        raise ManifestError([_fault(path, "holds no key", remedy, code="missing-key")])
+    return document
 
 
-def _syntax_fault(path: Path, text: str, message: str) -> Fault:
-    lines = text.split("\n")
-    found = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
-    if found is None:
-        return _fault(path, f"no TOML: {message}")
-    line = int(found[1]) if found[1] else len(lines)
-    column = int(found[2]) if found[2] else len(lines[-1]) + 1
-    words = message[: found.start()]
-    return _fault(path, f"no TOML: {words}", "", line, column, lines[line - 1])
+def _syntax_fault(path: Path, text: str, found: str) -> Fault:
+    syntax = explain(text, found)
+    source = "" if syntax.line is None else text.split("\n")[syntax.line - 1]
+    return _fault(path, syntax.message, syntax.remedy, syntax.line, syntax.column, source, code="syntax")
 
 
 def _fault(
     path: Path,
     message: str,
-    remedy: str = "",
+    remedy: str,
     line: int | None = None,
     column: int | None = None,
     text: str = "",
+    *,
+    code: Code,
 ) -> Fault:
-    return Fault(str(path), line, column, "", message, remedy, text)
+    return Fault(printable(str(path)), line, column, "", message, remedy, text, code)

@@ -9,10 +9,25 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from onerec.errors import ConfigError
 from runner.manifest.positions import KeyPath, Position
 from runner.printable import printable as printable  # noqa: PLC0414 - found here too
+
+Code = Literal[
+    "unreadable",
+    "encoding",
+    "syntax",
+    "missing-key",
+    "unknown-key",
+    "wrong-type",
+    "out-of-range",
+    "unknown-value",
+    "broken-rule",
+    "override",
+]
+"""What kind of mistake it is, for programs."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +38,7 @@ class Problem:
     message: str
     remedy: str = ""
     place: KeyPath | None = None
+    code: Code = "broken-rule"
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,19 @@ class Fault:
     message: str
     remedy: str
     source_line: str = ""
+    code: Code = "broken-rule"
+
+    def document(self) -> dict[str, str | int | None]:
+        """The fault for programs."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "path": self.place,
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+        }
 
     def __str__(self) -> str:
         """`file:line:column: place: message; remedy`, the source line, and a caret under the key."""
@@ -81,14 +110,13 @@ class Source:
             path = problem.path[:length]
             if path in self.overrides:
                 file = f"--set {printable(self.overrides[path])}"
-                return Fault(file, None, None, place, problem.message, problem.remedy)
+                return Fault(file, None, None, place, problem.message, problem.remedy, code=problem.code)
             if path in self.positions:
                 at = self.positions[path]
                 source_line = self.lines[at.line - 1]
-                return Fault(
-                    self.file, at.line, at.column, place, problem.message, problem.remedy, source_line
-                )
-        return Fault(self.file, None, None, place, problem.message, problem.remedy)
+                spot = (self.file, at.line, at.column)
+                return Fault(*spot, place, problem.message, problem.remedy, source_line, problem.code)
+        return Fault(self.file, None, None, place, problem.message, problem.remedy, code=problem.code)
 
 
 def dotted(path: KeyPath) -> str:

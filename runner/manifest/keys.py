@@ -5,6 +5,7 @@ Most such keys are misspelt or belong in another table; some are keys of OpenOne
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from pydantic import BaseModel
@@ -19,6 +20,7 @@ from runner.manifest.tables import (
     InitModelStage,
     Manifest,
     Model,
+    Notify,
     Slurm,
     TestModelStage,
     TrainStage,
@@ -38,6 +40,7 @@ _OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[vocab]", Vocab),
     ("[cluster]", Cluster),
     ("[cluster.slurm]", Slurm),
+    ("[notify]", Notify),
     ("[datasets.NAME]", Dataset),
     ("[training] or a stage of kind 'train'", Training),
     ("a stage of kind 'train'", TrainStage),
@@ -52,6 +55,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "model": Model,
     "vocab": Vocab,
     "cluster": Cluster,
+    "notify": Notify,
     "training": Training,
 }
 
@@ -59,15 +63,29 @@ _FOLDER = "a stage writes into output_dir/name/STAGE; set output_dir and name at
 _NO_CUT = "samples are never cut to fill a pack; remove it: 'overlong' says what becomes of long ones"
 _STARTS = "a stage starts from the one before it; name another with starts_from, or set model.base_model_dir"
 
+_PACKS = "write packs_per_step: packs of one optimizer step over all ranks"
+_BF16 = "remove it: compute is bf16 with fp32 weights; use_fp32_weight = false has bf16 weights"
+_OF_OTHERS = {
+    "gradient_accumulation_steps": _PACKS,
+    "batch_size": _PACKS,
+    "per_device_train_batch_size": _PACKS,
+    "bf16": _BF16,
+    "fp16": _BF16,
+    "deepspeed": "remove it: weights, gradients and optimizer are sharded over all ranks (sharding)",
+    "fsdp": "remove it: weights, gradients and optimizer are sharded over all ranks (sharding)",
+}
+"""Keys of other trainers, which say nothing here in the same way."""
+
 REFUSED: dict[str, dict[str, str]] = {
     "train": {
         "model_dir": _STARTS,
         "output_dir": _FOLDER,
         "dataset_config": 'describe the data in [datasets.NAME] and write dataset = "NAME"',
-        "gradient_accumulation_steps": "write packs_per_step: packs of one optimizer step over all ranks",
-        "batch_size": "write packs_per_step: packs of one optimizer step over all ranks",
+        "datasets": 'write dataset = "NAME", or dataset = ["NAME", "NAME"]',
+        **_OF_OTHERS,
     },
     "training": {
+        **_OF_OTHERS,
         "kind": "every stage says its own kind; write it in [stages.NAME]",
         "dataset": "every training stage says its own dataset; write it in [stages.NAME]",
         "starts_from": "write it in the one [stages.NAME] that it is meant for",
@@ -89,6 +107,39 @@ REFUSED: dict[str, dict[str, str]] = {
 """Keys that users of OpenOneRec know and that cannot be honoured, by table, each with what to do instead."""
 
 
+_SYNONYMS = {
+    "lr": "learning_rate",
+    "warmup_steps": "num_warmup_steps",
+    "epochs": "num_epochs",
+    "num_train_epochs": "num_epochs",
+    "gradient_checkpointing": "enable_gradient_checkpointing",
+    "grad_clip": "max_grad_norm",
+    "clip_grad": "max_grad_norm",
+    "clip_range": "max_grad_norm",
+    "save_steps": "save_checkpoint_per_step",
+    "logging_steps": "logging_per_step",
+    "eval_steps": "validation_per_step",
+    "save_total_limit": "keep_checkpoints",
+    "adam_beta1": "beta1",
+    "adam_beta2": "beta2",
+    "max_seq_length": "max_length",
+    "max_seq_len": "max_length",
+    "seq_length": "max_length",
+    "data_path": "sources",
+    "data_files": "sources",
+    "model_path": "base_model_dir",
+    "model_name_or_path": "base_model_dir",
+    "pretrained_model_name_or_path": "base_model_dir",
+    "nproc": "nproc_per_node",
+    "gpus": "nproc_per_node",
+    "num_gpus": "nproc_per_node",
+    "num_nodes": "nnodes",
+    "nodes": "nnodes",
+    "run_name": "name",
+}
+"""What other trainers call a key of ours."""
+
+
 def remedy_of_unknown(path: KeyPath, document: Mapping[str, object]) -> str:
     """What to do about the unknown key at the end of `path`: another spelling, place or way."""
     key = str(path[-1])
@@ -97,10 +148,42 @@ def remedy_of_unknown(path: KeyPath, document: Mapping[str, object]) -> str:
     if refused:
         return refused
     known = tuple(section.model_fields) if section else ()
-    owners = [owner for owner, model in _OWNERS if key in model.model_fields and model is not section]
+    meant = _SYNONYMS.get(spelt := _spelt(key), spelt)
+    if meant != key and meant in known:
+        return f"write {meant}"
+    if isinstance(value_at(document, path), dict) and (near := did_you_mean(spelt, known)):
+        return near
+    owners = [owner for owner, model in _OWNERS if meant in model.model_fields and model is not section]
     if owners:
-        return f"it belongs in {owners[0]}"
-    return did_you_mean(key, known) or (f"known here: {listed(known)}" if len(known) < 20 else "remove it")
+        return f"it belongs in {owners[0]}" if meant == key else f"write {meant}, in {owners[0]}"
+    return (
+        did_you_mean(spelt, known)
+        or _elsewhere(spelt)
+        or (f"known here: {listed(known)}" if len(known) < 20 else "remove it")
+    )
+
+
+def value_at(document: object, path: KeyPath) -> object:
+    """The value that a document has at a path; None where it has none."""
+    for part in path:
+        if not isinstance(document, Mapping) or part not in document:
+            return None
+        document = document[part]
+    return document
+
+
+def _spelt(key: str) -> str:
+    """A key as manifests spell it: `--learning-rate` is learning_rate."""
+    return key.lstrip("-").replace("-", "_").lower()
+
+
+def _elsewhere(key: str) -> str:
+    """The nearest key of another table, for one that is misspelt and in the wrong place."""
+    near = difflib.get_close_matches(
+        key, [name for _, model in _OWNERS for name in model.model_fields], n=1, cutoff=0.8
+    )
+    owner = next((owner for owner, model in _OWNERS if near and near[0] in model.model_fields), "")
+    return f"did you mean {near[0]!r}, in {owner}?" if near else ""
 
 
 def table_at(path: KeyPath, document: Mapping[str, object]) -> tuple[str, type[BaseModel] | None]:

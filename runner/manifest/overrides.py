@@ -39,7 +39,7 @@ def _apply(override: str, document: dict[str, Any], applied: dict[KeyPath, str])
     except ValueError as fault:
         message, _, remedy = str(fault).rpartition("; ")
         applied[("--set", override)] = override
-        return Problem(("--set", override), message, remedy, ())
+        return Problem(("--set", override), message, remedy, (), "override")
     applied[path] = override
     return None
 

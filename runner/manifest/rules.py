@@ -14,12 +14,15 @@ from runner.manifest.faults import Problem
 from runner.manifest.positions import KeyPath
 from runner.manifest.rules_cluster import check_cluster
 from runner.manifest.rules_datasets import check_stage_data
+from runner.manifest.rules_paths import check_paths
 from runner.manifest.rules_references import check_references
 from runner.manifest.sources import URL_SCHEMES, source_parts, url_scheme
 from runner.manifest.tables import Manifest, Stage
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 """Names of runs, stages and datasets: they become parts of a path."""
+LONGEST_NAME = 100
+"""Characters of a name: it is a folder, and other names are made of it."""
 RESERVED = {
     "name": {"latest"},
     "datasets": {"logs", "rows"},  # a build_data stage named data lies beside the datasets
@@ -35,6 +38,7 @@ RESERVED = {
 def check_rules(manifest: Manifest, doubtful: frozenset[KeyPath] = frozenset()) -> Iterator[Problem]:
     """Every broken rule; nothing is told that rests on a `doubtful` stage, dataset or launcher."""
     yield from _check_names(manifest)
+    yield from check_paths(manifest)
     if ("cluster", "launcher") not in doubtful:
         yield from check_cluster(manifest.cluster)
     for name, dataset in manifest.datasets.items():
@@ -51,15 +55,23 @@ def _check_names(manifest: Manifest) -> Iterator[Problem]:
     names += [(("datasets", name), name) for name in manifest.datasets]
     names += [(("stages", name), name) for name in manifest.stages]
     for path, name in names:
+        if len(name) > LONGEST_NAME:
+            yield Problem(path, f"the name has {len(name)} characters", f"use at most {LONGEST_NAME}")
         if not NAME.fullmatch(name):
             yield Problem(
                 path,
-                f"{name!r} cannot be part of a path",
+                f"{shown_name(name)} cannot be part of a path",
                 "use letters, digits, '.', '_' and '-', with no '.' or '-' in front",
             )
         taken = name in RESERVED[str(path[0])]
         if taken or (path == ("stages", "data") and manifest.stages[name].kind != "build_data"):
             yield Problem(path, f"{name!r} is a name that runs use themselves", "choose another")
+
+
+def shown_name(name: str) -> str:
+    """A name in quotes, cut where it is long, control characters escaped."""
+    text = repr(name)
+    return text if len(text) <= 60 else f"{text[:56]}...'"
 
 
 def _check_dataset(path: KeyPath, dataset: Dataset, manifest: Manifest) -> Iterator[Problem]:
@@ -100,7 +112,15 @@ def _check_range(path: KeyPath, given: tuple[int, int], manifest: Manifest) -> I
 
 
 def _check_schedule(path: KeyPath, stage: Stage) -> Iterator[Problem]:
-    if stage.kind != "train" or stage.num_training_steps is None:
+    if stage.kind != "train":
+        return
+    if stage.max_steps is not None and stage.num_warmup_steps > stage.max_steps:
+        yield Problem(
+            (*path, "num_warmup_steps"),
+            f"the warm-up of {stage.num_warmup_steps} steps is longer than max_steps {stage.max_steps}",
+            "lower it or raise max_steps",
+        )
+    if stage.num_training_steps is None:
         return
     if stage.num_warmup_steps > stage.num_training_steps:
         yield Problem(

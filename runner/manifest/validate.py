@@ -11,12 +11,13 @@ import datetime as dt
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from onerec.config import Training
-from runner.manifest.faults import Problem
+from runner.manifest.faults import Problem, shown
 from runner.manifest.keys import kind_of_stage
 from runner.manifest.positions import KeyPath
 from runner.manifest.rules import check_rules
@@ -49,11 +50,12 @@ def understand(document: Document) -> tuple[Manifest | None, list[Problem]]:
 
 
 def _news(problems: list[Problem], document: Document, sound: Document) -> list[Problem]:
-    """The problems that are not about a key being gone because it was taken out."""
+    """The problems that are not about a key being gone, or a table empty, because of what was taken out."""
     return [
         problem
         for problem in problems
-        if _value_at(sound, problem.path) is not None or _value_at(document, problem.path) is None
+        if (_value_at(sound, problem.path) is not None or _value_at(document, problem.path) is None)
+        and not (_value_at(sound, problem.path) == {} and _value_at(document, problem.path))
     ]
 
 
@@ -106,7 +108,7 @@ def _blame_defaults(problem: Problem, document: Document) -> Problem:
         case ("stages", name, key, *rest):
             if key not in document["stages"][name] and key in document.get("training", {}):
                 place = ("training",) if problem.place == ("stages", name) else None
-                return Problem(("training", key, *rest), problem.message, problem.remedy, place)
+                return replace(problem, path=("training", key, *rest), place=place)
     return problem
 
 
@@ -119,9 +121,13 @@ def _foreign_values(value: object, path: KeyPath = ()) -> Iterator[Problem]:
         for index, below in enumerate(value):
             yield from _foreign_values(below, (*path, index))
     elif isinstance(value, (dt.date, dt.time)):
-        yield Problem(path, f"{value} is a date or time, which no key takes", "write it in quotes")
+        what = f"{value} is a date or time, which no key takes"
+        yield Problem(path, what, "write it in quotes", code="wrong-type")
     elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, f"{value} is no finite number", "write a finite one")
+        yield Problem(path, f"{value} is no finite number", "write a finite one", code="out-of-range")
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        what = f"{shown(value, 24)} is larger than any number may be"
+        yield Problem(path, what, "write one below 2**63", code="out-of-range")
 
 
 _STAND_INS = {"learning_rate": 1e300, "dataset": "", "sources": "-", "name": "-", "stage": ""}

@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from runner.manifest.faults import Problem, did_you_mean, dotted, shown
+from runner.manifest.faults import Code, Problem, did_you_mean, dotted, printable, shown
 from runner.manifest.keys import STAGES, kind_of_stage, remedy_of_unknown
 from runner.manifest.positions import KeyPath
 from runner.manifest.tables import DATA_OUTPUTS
 
 _WANTED = {
     "sources": 'a text, a table { stage = "...", name = "..." }, or a list of these',
+    "dataset": "the name of one of [datasets], or a list of names",
     "nproc_per_node": 'a whole number above 0, or "auto"',
     "nnodes": 'a whole number above 0, or a range such as "1:4"',
     "gpus_per_node": 'a whole number above 0, or a type and a number such as "a100:8"',
@@ -36,6 +37,14 @@ _TYPES = {
     "model_attributes_type": "a table",
     "tuple_type": "a list",
 }
+_EXAMPLES = {
+    "a whole number": "write one, such as 100",
+    "a number": "write one, such as 1e-4",
+    "true or false": "write true or false",
+    "a text": "write one text in quotes",
+    "a list": "write [ ... ]",
+}
+"""What to write where nothing better is known."""
 _BOUNDS = {
     "greater_than": ("above", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -66,9 +75,11 @@ def problem_of_error(
     path, value_at, in_union = _settle(error, document)
     if kind == "missing" and isinstance(path[-1], str):
         key = "source name" if len(path) > 2 and path[-1] == "name" else path[-1]
-        return Problem(path, f"missing key {path[-1]!r}", _HOW_TO_ADD.get(key, "add it"), path[:-1])
+        remedy = _HOW_TO_ADD.get(key, "add it")
+        return Problem(path, f"missing key {path[-1]!r}", remedy, path[:-1], "missing-key")
     if kind == "extra_forbidden":
-        return Problem(path, f"unknown key {path[-1]!r}", remedy_of_unknown(path, document), path[:-1])
+        what = f"unknown key {printable(str(path[-1]))!r}"
+        return Problem(path, what, remedy_of_unknown(path, document), path[:-1], "unknown-key")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _kind_problem(path, value)
     if kind == "value_error":
@@ -76,7 +87,9 @@ def problem_of_error(
     key = next((part for part in reversed(path) if isinstance(part, str)), "")
     if key in _WANTED and (in_union or key in _PAIRS):
         return None if _is_echo(error, value_at, path) else _wanted_problem(path, key, value_at)
-    return Problem(path, *_value_words(kind, value, error.get("ctx", {}), path))
+    message, remedy = _value_words(kind, value, error.get("ctx", {}), path)
+    code: Code = "unknown-value" if kind == "literal_error" else "wrong-type"
+    return Problem(path, message, remedy, code="out-of-range" if kind in _BOUNDS else code)
 
 
 def _settle(error: Mapping[str, Any], document: Any) -> tuple[KeyPath, Any, bool]:
@@ -111,18 +124,22 @@ def _is_echo(error: Mapping[str, Any], value: object, path: KeyPath) -> bool:
 def _wanted_problem(path: KeyPath, key: str, value: object) -> Problem:
     if isinstance(path[-1], int):
         if key in _PAIRS:
-            return Problem(path[:-1], f"needs {_WANTED[key]}", _PAIRS[key])
-        return Problem(path, f"{shown(value)} is no source", "write a text or { stage, name }")
-    return Problem(path, f"{shown(value)} does not fit", f"write {_WANTED[key]}")
+            return Problem(path[:-1], f"needs {_WANTED[key]}", _PAIRS[key], code="wrong-type")
+        what = f"{shown(value)} is no source"
+        return Problem(path, what, "write a text or { stage, name }", code="wrong-type")
+    is_number = isinstance(value, str) and _reads_as(value, "a whole number") and key != "sources"
+    remedy = f"write {value} without quotes" if is_number else f"write {_WANTED[key]}"
+    return Problem(path, f"{shown(value)} does not fit", remedy, code="wrong-type")
 
 
 def _kind_problem(path: KeyPath, stage: object) -> Problem:
     kinds = " or ".join(f'"{kind}"' for kind in STAGES)
     kind = stage.get("kind") if isinstance(stage, Mapping) else None
     if kind is None:
-        return Problem((*path, "kind"), "missing key 'kind'", f"write {kinds}", path)
+        return Problem((*path, "kind"), "missing key 'kind'", f"write kind = {kinds}", path, "missing-key")
     remedy = did_you_mean(kind, STAGES) if isinstance(kind, str) else ""
-    return Problem((*path, "kind"), f"{shown(kind)} is no kind of stage", remedy or f"write {kinds}")
+    what = f"{shown(kind)} is no kind of stage"
+    return Problem((*path, "kind"), what, remedy or f"write {kinds}", code="unknown-value")
 
 
 def _rule_problem(path: KeyPath, text: str, document: Any, written: Any) -> Problem:
@@ -153,23 +170,31 @@ def _value_words(kind: str, value: object, ctx: Mapping[str, Any], path: KeyPath
         choice = " or ".join(f'"{word}"' for word in choices)
         return f"{shown(value)} is not known", f"{near} " * bool(near) + f"write {choice}"
     if kind == "too_short":
-        return "is empty", "write at least one"
+        return "is empty", _HOW_TO_ADD.get(str(path[-1]), "write at least one")
     return str(ctx.get("error", kind)), ""
 
 
 def _retyped(kind: str, value: object, path: KeyPath) -> str:
-    """How to write the value so that it has the type that was wanted, where that is plain."""
+    """How to write the value so that it has the type that was wanted."""
     wanted = _TYPES[kind]
+    if wanted == "a table":
+        return _HOW_TO_ADD["stages"] if path == ("stages",) else f"write [{dotted(path)}] and its keys below"
+    plain = _as_wanted(value, wanted)
+    if plain:
+        return plain
+    return "write seconds, such as 600" if str(path[-1]).endswith("_seconds") else _EXAMPLES[wanted]
+
+
+def _as_wanted(value: object, wanted: str) -> str:
+    """The same value in the wanted type, where that is plain."""
+    if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict):
+        return f"write {shown(value[0])} without brackets"
     if isinstance(value, str) and wanted != "a text" and _reads_as(value, wanted):
         return f"write {value} without quotes"
     if wanted == "a text" and isinstance(value, (int, float)):
         return f'write "{shown(value)}", with quotes'
     if wanted == "a whole number" and isinstance(value, float) and value.is_integer():
         return f"write {int(value)}"
-    if wanted == "a table":
-        return f"write [{dotted(path)}] and its keys below"
-    if wanted == "a list":
-        return "write [ ... ]"
     return ""
 
 

@@ -6,7 +6,7 @@ import string
 
 import pytest
 import tomli
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from runner.manifest.positions import Position, locate_keys, paths_of, scan
@@ -193,3 +193,13 @@ def test_the_text_at_a_position_is_the_key(text: str):
 def test_a_text_that_is_no_toml_never_breaks_the_scanner(text: str, tail: str):
     assume(not is_toml(text + tail))
     assert locate_keys(text + tail, {}) == {}
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents())
+def test_the_scanner_finds_the_keys_of_ten_thousand_generated_files(text: str):
+    document = tomli.loads(text)
+    located = locate_keys(text, document)
+
+    assert set(located) == set(paths_of(document))
