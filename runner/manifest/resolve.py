@@ -10,7 +10,7 @@ from typing import Any
 
 from onerec.config import Dataset, StageSource
 from runner.manifest.sources import url_scheme
-from runner.manifest.tables import Manifest, Stage
+from runner.manifest.tables import Manifest, Notify, Stage
 
 _PATHS_OF_STAGES = ("test_cases", "tokenizer_dir", "path", "resume_from")
 
@@ -22,8 +22,23 @@ def with_absolute_inputs(manifest: Manifest, folder: Path) -> Manifest:
     cluster = manifest.cluster.model_copy(update=inputs)
     datasets = {name: _dataset(dataset, folder) for name, dataset in manifest.datasets.items()}
     stages = {name: _stage(stage, folder) for name, stage in manifest.stages.items()}
-    changed = {"model": model, "cluster": cluster, "datasets": datasets, "stages": stages}
+    notify = _notify(manifest.notify, folder)
+    changed = {
+        "model": model,
+        "cluster": cluster,
+        "notify": notify,
+        "datasets": datasets,
+        "stages": stages,
+    }
     return manifest.model_copy(update=changed)
+
+
+def _notify(notify: Notify, folder: Path) -> Notify:
+    """A program with a slash lies beside the manifest; one without is looked for on the PATH, as in a shell."""
+    program = notify.command[0] if notify.command else ""
+    if "/" not in program:
+        return notify
+    return notify.model_copy(update={"command": (str(folder / program), *notify.command[1:])})
 
 
 def _stage(stage: Stage, folder: Path) -> Stage:

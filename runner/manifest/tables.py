@@ -102,6 +102,17 @@ class Cluster(Section):
         return int(low), int(high or low)
 
 
+class Notify(Section):
+    """A command of yours that is told when a run has ended."""
+
+    on: Annotated[tuple[Literal["done", "failed", "stopped"], ...], Cosmetic] = ("done", "failed", "stopped")
+    """Which ends are told; stopped is on request or at the keyboard."""
+    command: Annotated[tuple[str, ...], Cosmetic] = ()
+    """Program and arguments, no shell line; a path is relative to the manifest. JSON comes on its stdin."""
+    timeout_seconds: Annotated[PositiveFloat, Cosmetic] = 30.0
+    """How long it may take; then it is ended. Whatever it does, the run stays as it is."""
+
+
 class BuildDataStage(BuildData):
     """Raw interactions and item texts to semantic ids and parquet; gives pretrain, sft and test."""
 
@@ -186,6 +197,7 @@ class Manifest(Section):
     model: Model = Field(default_factory=Model)
     vocab: Vocab = Field(default_factory=Vocab)
     cluster: Cluster = Field(default_factory=Cluster)
+    notify: Annotated[Notify, Cosmetic] = Field(default_factory=Notify)
     datasets: dict[str, Dataset] = Field(default_factory=dict)
     """Datasets by name."""
     training: dict[str, JsonValue] = Field(default_factory=dict)
