@@ -92,7 +92,10 @@ class Pulses:
         return self._hang(beats, now)
 
     def _time_steps(self, now: float) -> None:
-        done = max((beat.step for beat in self._beats.values() if beat is not None), default=0)
+        beats = [beat for beat in self._beats.values() if beat is not None and beat.phase != "set-up"]
+        if not beats:  # the time of getting ready is no time of a step
+            return
+        done = max(beat.step for beat in beats)
         if self._stepped is not None and done > self._stepped[0]:
             step, at = self._stepped
             self._steps.append((now - at) / (done - step))

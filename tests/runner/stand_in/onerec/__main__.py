@@ -1,9 +1,12 @@
 """A stand-in for the trainer: writes what a step would write, and fails where STAND_IN tells it to.
 
-STAND_IN is JSON: by stage (or kind) {"code", "signal", "rank", "attempts", "wait", "no_result", "delay"}.
+STAND_IN is JSON: by stage (or kind) {"code", "signal", "exception", "collateral", "hang", "never_ready",
+"rank", "attempts", "wait", "no_result", "delay"}. `collateral` is the error of the other ranks a moment later;
+with `hang` one rank sleeps for ever and the others wait for it.
 Its checkpoints and records are of the trainer's form, as far as `runner doctor` compares them.
 """
 
+import faulthandler
 import hashlib
 import json
 import os
@@ -12,6 +15,12 @@ import sys
 import time
 from pathlib import Path
 
+from onerec.pulse import Heart
+
+if "RUNNER_STACKS" in os.environ:
+    stacks = Path(os.environ["RUNNER_STACKS"]).open("a")  # noqa: SIM115 - as long as the process lives
+    faulthandler.register(signal.SIGQUIT, file=stacks)
+heart = Heart(Path(os.environ["RUNNER_BEAT"]) if "RUNNER_BEAT" in os.environ else None)
 config = json.loads(Path(sys.argv[1]).read_text())
 rank = int(os.environ.get("RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0")))
 attempt = int(os.environ["RUNNER_ATTEMPT"])
@@ -66,16 +75,37 @@ def newest():
 
 
 def fail_as_told():
+    mark = home / f"failed-{attempt}"
     if attempt not in orders.get("attempts", [attempt]) or rank != orders.get("rank", 0):
+        if "collateral" in orders and attempt in orders.get("attempts", [attempt]):
+            while not mark.exists():
+                time.sleep(0.01)
+            time.sleep(0.1)
+            raise RuntimeError(orders["collateral"])
         time.sleep(orders.get("delay", 0))
         return
-    if orders.keys() & {"signal", "code"}:
+    if orders.keys() & {"signal", "code", "exception"}:
         print("about to fail", file=sys.stderr, flush=True)
+        mark.touch()
+    if "exception" in orders:
+        raise ValueError(orders["exception"])
     if "signal" in orders:
         os.kill(os.getpid(), orders["signal"])
         signal.pause()
     if orders.get("code"):
         sys.exit(orders["code"])
+
+
+def hang_as_told():
+    while orders.get("hang") and attempt in orders.get("attempts", [attempt]):
+        if rank == orders.get("rank", 0):
+            sleep_for_ever()
+        time.sleep(1000)  # such as in a collective
+
+
+def sleep_for_ever():
+    heart.beat("set-up" if orders.get("never_ready") else "data")
+    time.sleep(1000)
 
 
 def wait_as_told():
@@ -84,12 +114,14 @@ def wait_as_told():
         if config["kind"] == "train" and Path(config["stop_file"]).exists():
             checkpoint(7)
             sys.exit(75)
+        heart.beat("step")
         time.sleep(0.02)
 
 
 print(f"{config['kind']} attempt {attempt} rank {rank}", flush=True)
 result = {"attempt": attempt, "report": [f"{config['kind']} was here"]}
 if config["kind"] == "train":
+    heart.beat("set-up")
     before = newest()
     account = {"packs_per_epoch": [20], "packs_per_step": 1}
     write(
@@ -98,6 +130,9 @@ if config["kind"] == "train":
     write("progress.json", {"done": 5, "total": 20, "unit": "steps", "loss": 0.5, "eta_seconds": 3.0})
     if rank == 0:
         checkpoint(5)
+    if not orders.get("never_ready"):
+        heart.beat("step", 5)
+    hang_as_told()
     wait_as_told()
     fail_as_told()
     if rank == 0:
