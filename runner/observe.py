@@ -32,7 +32,7 @@ def observe(run: RunDir) -> RunStatus:
     """The status of a run as it stands now; raises StorageError for a damaged journal."""
     events = read(run.events)
     history, story = fold(events), tell(events)
-    trusted = _tells_times(run, story)
+    trusted = tells_times(run, story)
     files = {
         step["name"]: _files_of(run, step, history=history, story=story, trusted=trusted)
         for step in history.steps
@@ -118,7 +118,7 @@ def _files_of(run: RunDir, step: PlannedStep, *, history: History, story: Story,
     )
 
 
-def _tells_times(run: RunDir, story: Story) -> bool:
+def tells_times(run: RunDir, story: Story) -> bool:
     """Whether times of files are those at which the run wrote them, and not those of a copy."""
     written = _time_of(run.events)
     return written is not None and story.last is not None and abs(written - story.last) < COPY_SECONDS

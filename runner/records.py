@@ -12,6 +12,7 @@ from onerec.progress import sync_directory, write_json_atomically
 from runner import environment
 from runner.launch.script import script
 from runner.launch.values import Command, Toolchain
+from runner.observe import read_document
 from runner.process import identify
 from runner.rundir import StepDir
 
@@ -37,8 +38,10 @@ def adopt(request: Request) -> None:
 
 
 def record_start(request: Request, journal: Journal) -> None:
-    """Write down who starts, with what, and which steps there are."""
-    journal.append("run_started", owner=identify(os.getpid()), argv=sys.argv, **_asked_for(request))
+    """Write down who starts, with what, where, and which steps there are."""
+    found = read_document(request.plan.run.environment)  # its file holds only the newest start
+    owner = identify(os.getpid())
+    journal.append("run_started", owner=owner, argv=sys.argv, environment=found, **_asked_for(request))
 
 
 def record_submission(request: Request, journal: Journal, *, job: str) -> None:

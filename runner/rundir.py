@@ -254,6 +254,11 @@ class RunDir:
         return self.path / "events.jsonl"
 
     @property
+    def page(self) -> Path:
+        """Everything about the run as one HTML page, when somebody has asked for it."""
+        return self.path / "report.html"
+
+    @property
     def lock(self) -> Path:
         """Held while a runner is alive."""
         return self.path / "lock"

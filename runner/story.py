@@ -39,6 +39,8 @@ class Attempt:
     """Which start of the run it belongs to, from 0."""
     began: float
     ended: float | None = None
+    told_seconds: float | None = None
+    """How long it took by a clock that cannot jump."""
     state: str = RUNNING
     """running, done, failed, interrupted or killed."""
     exit_code: int | None = None
@@ -51,6 +53,8 @@ class Attempt:
     @property
     def seconds(self) -> float | None:
         """How long it took; None while that is unknown, or when the clock went back."""
+        if self.told_seconds is not None:
+            return self.told_seconds
         return None if self.ended is None or self.ended < self.began else self.ended - self.began
 
 
@@ -168,11 +172,12 @@ def _step_ended(story: Story, event: Event, time: float) -> Story:
         return story
     attempts = list(story.attempts)
     verdict = _verdict(event)
-    failure = failure_of(event) if verdict["state"] == "failed" else None
+    told = event.get("failure")
     attempts[open_ones[-1]] = replace(
         attempts[open_ones[-1]],
         ended=time,
-        failure=failure,
+        told_seconds=_number(event.get("seconds")),
+        failure=failure_of(told) if isinstance(told, dict) else None,
         **verdict,  # type: ignore[arg-type]
     )
     return replace(story, attempts=tuple(attempts))
@@ -188,19 +193,15 @@ def _verdict(event: Event) -> dict[str, object]:
 
 
 def failure_of(document: Mapping[str, object]) -> Failure | None:
-    """What an event or a failure.json tells of a fault; None where it tells nothing."""
-    rank = _first(document, "rank", "blamed_rank")
+    """What a failure.json, or its part in the journal, tells of a fault; None where it tells nothing."""
+    rank = document.get("rank")
     failure = Failure(
-        kind=_text(_first(document, "class", "kind")),
+        kind=_text(document.get("kind")),
         rank=rank if isinstance(rank, int) and not isinstance(rank, bool) else None,
         host=_text(document.get("host")),
-        exception=_text(_first(document, "exception", "words")),
+        exception=_text(document.get("exception")),
     )
     return None if failure == Failure() else failure
-
-
-def _first(document: Mapping[str, object], *keys: str) -> object:
-    return next((document[key] for key in keys if document.get(key) is not None), None)
 
 
 def _text(value: object) -> str | None:

@@ -355,8 +355,8 @@ def test_every_history(
 
 
 def test_the_last_failure_is_told_by_its_file_or_else_by_the_journal() -> None:
-    broke = {"class": "crash", "rank": 1, "host": "host1"}
-    events = [*KILLED, ended("b", "failed", BROKE, **broke), began("b", 2)]
+    broke = {"kind": "crash", "rank": 1, "host": "host1", "exception": None}
+    events = [*KILLED, ended("b", "failed", BROKE, failure=broke), began("b", 2)]
     events = [{"time": float(number), **event} for number, event in enumerate(events, start=1)]
     by_journal = status(fold(events), run="small", alive=True, files={}, story=tell(events))["stages"][1]
     expected = {
