@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 WATCH_SECONDS = 0.5
 TERM_GRACE_SECONDS = 10.0
-OTHERS_GRACE_SECONDS = 60.0
+OTHERS_GRACE_SECONDS = 20.0
 """How long the launchers of other hosts may go on after one of them failed."""
 
 

@@ -21,8 +21,8 @@ from runner.rundir import RunDir
 from tests.doctor import assert_healthy
 from tests.runner.programme import ROOT, wait_until
 from tests.runner.programme import write_manifest as write_small
-from tests.test_pipeline import STAGES, curves, write_manifest
-from tests.test_pipeline import runner as one_host_runner
+from tests.tiny_run import STAGES, curves, write_manifest
+from tests.tiny_run import runner as one_host_runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -425,6 +425,38 @@ def test_an_elastic_run_goes_on_without_a_host_that_is_lost(
     assert ranks_of(run, "stage2") == ["host1"]
     steps = [step for step, _, _ in curves(tmp_path)["stage2"]]
     assert steps == list(range(1, steps[-1] + 1))
+
+
+LONGER = ("--set", "datasets.mixed.num_epochs=10", "--set", "cluster.max_restarts=3")
+
+
+@pytest.fixture(scope="module")
+def one_host_longer(tiny_programme: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same of a run that is long enough to be cut in two."""
+    folder = tmp_path_factory.mktemp("one-host-longer")
+    cluster = 'launcher = "torchrun"\nnproc_per_node = 2'
+    one_host_runner(folder, write_manifest(folder, tiny_programme, cluster=cluster), *LONGER)
+    return curves(folder)
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_partition_is_noticed_and_costs_the_steps_since_the_last_checkpoint(
+    hosts: Hosts, one_host_longer: dict[str, Any], tiny_programme: Path, tmp_path: Path, launcher: str
+) -> None:
+    manifest = write_manifest(tmp_path, tiny_programme, cluster=cluster_of(hosts, launcher))
+    run = RunDir(tmp_path / "runs" / "tiny")
+    process = hosts.start(tmp_path, manifest, *LONGER, path=path_of(launcher))
+    try:
+        wait_until(run.stage("stage2").commit_record(20).exists, seconds=120)
+        with hosts.unplugged():
+            wait_until(run.stage("stage2").logs(2).exists, seconds=150)
+        told, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, told
+    assert run.stage("stage2").attempt_numbers()[-1] in {2, 3}  # the second may still find the host gone
+    assert curves(tmp_path) == one_host_longer
+    assert_healthy(run.path)
 
 
 def ranks_of_started(run: RunDir, step: str) -> list[str]:
