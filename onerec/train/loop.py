@@ -30,6 +30,7 @@ from onerec.train.schedule import learning_rate
 from onerec.train.session import Session, open_session, run_record
 from onerec.train.step import Figures, Stepper, Wishes, count
 from onerec.train.trace import traced
+from onerec.train.trackers import check_trackers
 from onerec.train.validate import evaluate, is_due
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def train(config: TrainConfig) -> dict[str, object]:
     env = environment()
     world = read_world(env)
     device = choose_device(world)
+    if world.is_main:
+        check_trackers(config.monitor.trackers)
     heart = Heart(Path(env["RUNNER_BEAT"]) if "RUNNER_BEAT" in env else None)
     heart.beat("set-up")
     if config.compute.deterministic:
@@ -56,7 +59,9 @@ def train(config: TrainConfig) -> dict[str, object]:
     with telling_out_of_memory(device), process_group(world, device=device, env=env):
         session = open_session(config, world=world, device=device)
         with garbage_collected_by_hand(), _saver(session) as saver:
-            return Training(session, saver, heart=heart).run()
+            training = Training(session, saver, heart=heart)
+            with training.report:
+                return training.run()
 
 
 class Training:
@@ -108,7 +113,6 @@ class Training:
         self._save()
         self.heart.beat("end", self.step)
         self.saver.finish()
-        self.report.close()
         return self._summary()
 
     def _timed(self, *, steps: int) -> Iterator[tuple[StepPacks, float]]:

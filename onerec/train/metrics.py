@@ -1,4 +1,4 @@
-"""What a stage tells while it trains: metrics.jsonl, TensorBoard, console, progress.json; rank 0 writes.
+"""What a stage tells while it trains: metrics.jsonl, TensorBoard, trackers, console; rank 0 writes.
 
 A disk or TensorBoard that fails costs one warning, never the training; what can be written later is written
 again. Nothing here changes a number of the training.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from onerec.config import Monitoring
+    from onerec.train.trackers import EndState, Trackers
 
 FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, ImportError)
 """What disks, TensorBoard and a protobuf that does not fit to it raise."""
@@ -106,12 +107,14 @@ class Reporter:
         total_steps: int,
         start: int,
         monitor: Monitoring,
+        trackers: Trackers | None = None,
     ) -> None:
         self._stage, self._total, self._monitor = stage, total_steps, monitor
         self._path, self._validation_path = output_dir / "metrics.jsonl", output_dir / "validation.jsonl"
         self._progress = Progress(output_dir, total=total_steps, unit="steps")
         self._figures: dict[str, float] = {}
         self._board = Board(tensorboard_dir, start=start)
+        self._trackers = trackers
         self._warned: set[str] = set()
         for path in (self._path, self._validation_path):
             self._guarded(path.name, lambda path=path: keep_rows_until(path, start))  # type: ignore[misc]
@@ -120,14 +123,14 @@ class Reporter:
         """Append a row to metrics.jsonl, TensorBoard and the console; `row["step"]` counts finished steps."""
         scalars = board_scalars(row, monitor=self._monitor)
         self._guarded("metrics.jsonl", lambda: _append(self._path, row))
-        self._guarded("TensorBoard", lambda: self._board.draw(scalars, row["step"]))
+        self._draw(scalars, row["step"])
         self.advance(row["step"], loss=row["loss"], tokens_per_second=row["tokens_per_second"])
         say(console_line(self._stage, row, total_steps=self._total))
 
     def tell_validation(self, row: dict[str, Any]) -> None:
         """Append a row to validation.jsonl, TensorBoard and the console."""
         self._guarded("validation.jsonl", lambda: _append(self._validation_path, row))
-        self._guarded("TensorBoard", lambda: self._board.draw(validation_scalars(row), row["step"]))
+        self._draw(validation_scalars(row), row["step"])
         say(validation_line(self._stage, row))
 
     def advance(self, step: int, **figures: float) -> None:
@@ -135,9 +138,16 @@ class Reporter:
         self._figures |= figures
         self._guarded("progress.json", lambda: self._progress.update(step, **self._figures))
 
-    def close(self) -> None:
-        """Close what is open."""
+    def close(self, state: EndState = "done") -> None:
+        """Close what is open; `state` is how the stage ended."""
         self._guarded("TensorBoard", self._board.close)
+        if self._trackers:
+            self._trackers.close(state)
+
+    def _draw(self, scalars: dict[str, float], step: int) -> None:
+        self._guarded("TensorBoard", lambda: self._board.draw(scalars, step))
+        if self._trackers:
+            self._trackers.tell(scalars, step)
 
     def _guarded(self, what: str, write: Callable[[], None]) -> None:
         try:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onerec.distributed import gather_json
+from onerec.distributed import environment, gather_json
+from onerec.errors import StoppedError
 from onerec.progress import say
 from onerec.train.flops import step_flop
 from onerec.train.losses import SourceCounts, mean_losses
 from onerec.train.metrics import Reporter, Window, memory_gib, running_totals, shares
 from onerec.train.spikes import SpikeWatch, record_spike
+from onerec.train.trackers import TrackedRun, Trackers
 
 if TYPE_CHECKING:
     from onerec.data.loading.load import StepPacks
@@ -109,10 +111,15 @@ class StageReport:
         if self._reporter:
             self._reporter.tell_validation(row)
 
-    def close(self) -> None:
-        """Flush what is open."""
+    def __enter__(self) -> StageReport:
+        """Told until the block ends."""
+        return self
+
+    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
+        """Flush what is open, and tell trackers how the stage ended."""
         if self._reporter:
-            self._reporter.close()
+            is_stopped = isinstance(fault, StoppedError)
+            self._reporter.close("done" if fault is None else "stopped" if is_stopped else "failed")
 
     def _warn_of_spike(self, taken: TakenStep, figures: Figures, *, usual: float) -> None:
         """Write down whose samples a step was made of whose loss stands out; all ranks see it together."""
@@ -142,4 +149,11 @@ def _reporter(session: Session, *, start: int) -> Reporter:
         total_steps=session.total_steps,
         start=start,
         monitor=config.monitor,
+        trackers=Trackers(config.monitor.trackers, run=_tracked(session)),
     )
+
+
+def _tracked(session: Session) -> TrackedRun:
+    folder, config = session.output_dir, session.config
+    name = f"{folder.absolute().parent.name}/{config.stage}"
+    return TrackedRun(name, config.model_dump(mode="json"), folder / "trackers", environment())
