@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ def own_screen() -> Iterator[None]:
 
 def redraw(text: str) -> None:
     """Show text on that screen instead of what it showed, line by line and in one write: nothing flickers."""
-    write(HOME + "".join(f"{line}{TO_LINE_END}\r\n" for line in text.split("\n")) + TO_SCREEN_END)
+    lines = text.split("\n")[: shutil.get_terminal_size().lines - 1]  # one more would scroll
+    write(HOME + "".join(f"{line}{TO_LINE_END}\r\n" for line in lines) + TO_SCREEN_END)
 
 
 def say(text: str) -> None:

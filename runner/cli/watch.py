@@ -55,21 +55,27 @@ def _watch(run: RunDir, *, as_json: bool) -> int:
     from runner.observe import is_waiting, observe
 
     live = is_terminal() and not as_json
-    shown: RunStatus | None = None
+    shown: object = None
     with own_screen() if live else nullcontext():
         while True:
             found = observe(run)
             if live:
                 redraw(_screen(found))
-            elif found != shown:
+            elif (news := _without_signs(found)) != shown:
                 say(json.dumps(found, ensure_ascii=False) if as_json else _screen(found) + "\n")
-            shown = found
+                shown = news
             if found["state"] != "running" and not is_waiting(run):
                 break
             time.sleep(WATCH_SECONDS)
     if live:
         say(_screen(found))
     return 0
+
+
+def _without_signs(status: RunStatus) -> object:
+    """The status without the times of the last sign of life, which alone are no news."""
+    stages = [{**stage, "last_updated_time": None} for stage in status["stages"]]
+    return {**status, "stages": stages, "last_updated_time": None}
 
 
 def logs_arguments(parser: ArgumentParser) -> None:

@@ -243,6 +243,44 @@ def test_logs_of_a_stage_and_of_a_rank(finished: Path) -> None:
     assert "no step 'third'; the steps are made, base, expand" in unknown.stderr
 
 
+def test_the_report_of_a_run_is_one_file(finished: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    told = runner(finished, "report", "small", "--output", page)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout == f"{page}: 2 training stages, 0 faults survived\n"
+    assert "<title>small: done</title>" in page.read_text()
+    told = runner(finished, "report")
+    assert told.stdout.startswith(f"{(finished / 'runs/small/report.html').resolve()}: ")
+    refused = runner(finished, "report", "--output", tmp_path)
+    assert (refused.returncode, "no file can be written there" in refused.stderr) == (2, True)
+
+
+def test_all_runs_are_listed(finished: Path, tmp_path: Path) -> None:
+    assert runner(finished, "list").stdout.splitlines()[1].startswith("small  done   test")
+    document = json.loads(runner(finished, "list", "--json").stdout)
+    assert (document["schema_version"], [run["run"] for run in document["runs"]]) == (1, ["small"])
+    nothing = runner(tmp_path, "list")
+    assert (nothing.returncode, nothing.stderr) == (
+        2,
+        "error: runs is no folder; name the one that holds your runs\n",
+    )
+
+
+def test_a_run_and_its_manifest_are_compared(finished: Path, tmp_path: Path) -> None:
+    equal = runner(finished, "diff", "small", "small.toml", "--exit-code")
+    assert (equal.returncode, equal.stdout.splitlines()[-1]) == (0, "nothing differs")
+    changed = finished / "small.toml"
+    other = tmp_path / "other.toml"
+    other.write_text(changed.read_text().replace("seed = 1", "seed = 2"))
+    told = runner(finished, "diff", "small", other)
+    assert (told.returncode, "seed: 1 -> 2" in told.stdout) == (0, True)
+    told = runner(finished, "diff", "small", other, "--json", "--exit-code")
+    document = json.loads(told.stdout)
+    assert (told.returncode, document["schema_version"], document["equal"]) == (1, 1, False)
+    assert {"key": "seed", "a": 1, "b": 2} in document["manifest"]["result"]
+    assert runner(finished, "diff", "small", "nowhere").returncode == 2
+
+
 def test_following_ends_with_the_run_and_stop_waits_for_its_end(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "runs" / "small")
     process = start_runner(tmp_path, write_manifest(tmp_path, {"first": {"wait": True}}))
