@@ -13,6 +13,8 @@ Kind = Literal["told", "out_of_gpu_memory", "lost_worker", "lost_peer", "excepti
 
 LONGEST = 500
 _TRACEBACK = "Traceback (most recent call last):"
+_GROUP = re.compile(r"^  [|+] ", re.MULTILINE)
+"""What Python puts before the lines of a group of exceptions."""
 _TOLD = re.compile(r"^error: (?P<text>.+)$", re.MULTILINE)
 _EXCEPTION = re.compile(r"^(?:\[rank\d+\]: ?)?(?P<text>[A-Za-z_][\w.]*(?:: .*)?)$")
 _OUT_OF_GPU_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory")
@@ -31,6 +33,7 @@ def last_words(text: str) -> tuple[Kind, str] | None:
 
     A fault that was told in words goes before a traceback: it is written last, and for people.
     """
+    text = _GROUP.sub("", text)
     told = list(_TOLD.finditer(text))
     at = text.rfind(_TRACEBACK)
     raised = _exception_after(text[at:]) if at >= 0 else None
