@@ -1,6 +1,8 @@
 """At most one runner per run directory: a lock that the kernel frees when its holder dies.
 
-Readers never take it; they judge by the journal whether the holder is still there.
+Some network file systems keep such locks to each host. There the file itself tells: a holder on another host
+renews it, and whoever wants it looks for that first. Readers never take it; they judge by the journal whether
+the holder is still there.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+FAR_SECONDS = 12.0
+"""A holder on another host renews every three seconds; one that does not for so long is gone."""
+POLL_SECONDS = 0.5
+
+
 class RunInUseError(OneRecError):
     """Another runner works on this run."""
 
@@ -30,12 +37,9 @@ class RunInUseError(OneRecError):
 def hold(path: Path) -> Iterator[None]:
     """Hold the lock; raises RunInUseError naming host, process and time of the one who has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # not inheritable: no orphan can keep it
+    descriptor = _locked(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            raise RunInUseError(_in_use(path)) from fault
+        _look_for_far_holder(path)
         _write_owner(descriptor)
         yield
         os.ftruncate(descriptor, 0)
@@ -54,6 +58,48 @@ def age_seconds(path: Path) -> float:
     return time.time() - path.stat().st_mtime if path.exists() else float("inf")
 
 
+def _locked(path: Path) -> int:
+    """The lock file, open and locked. One that was replaced meanwhile is no lock for anybody else: again."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # not inheritable: no orphan can keep it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            os.close(descriptor)
+            raise RunInUseError(_in_use(path)) from fault
+        with suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        os.close(descriptor)
+
+
+def _look_for_far_holder(path: Path) -> None:
+    """Raise RunInUseError when somebody on another host renews the lock; it takes seconds to know that."""
+    owner = _owner(path)
+    if owner is None or owner.get("host") == os.uname().nodename:
+        return
+    renewed = _renewed(path)
+    deadline = time.monotonic() + FAR_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        if _renewed(path) != renewed:
+            raise RunInUseError(_in_use(path))
+
+
+def _renewed(path: Path) -> int:
+    """When it was renewed, as the file system tells; opening it makes a network file system look anew."""
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_mtime_ns
+
+
+def _owner(path: Path) -> dict[str, object] | None:
+    try:
+        owner = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
 def _write_owner(descriptor: int) -> None:
     owner = {**identify(os.getpid()), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(descriptor, 0)
@@ -63,9 +109,8 @@ def _write_owner(descriptor: int) -> None:
 def _in_use(path: Path) -> str:
     run = path.parent
     remedy = f"wait for it, or stop it with: runner stop {run}"
-    try:
-        owner = json.loads(path.read_bytes())
-    except ValueError:  # its holder has just taken it
+    owner = _owner(path)
+    if owner is None:  # its holder has just taken it
         return f"{run} is in use by another runner; {remedy}"
-    place = f"process {owner['pid']} on host {owner['host']} since {owner['since']}"
+    place = f"process {owner.get('pid')} on host {owner.get('host')} since {owner.get('since')}"
     return f"{run} is in use by another runner: {place}; {remedy}"
