@@ -289,6 +289,11 @@ class RunDir:
         return self.path / "slurm.log"
 
     @property
+    def notify_log(self) -> Path:
+        """What the notification command wrote, over all ends of the run."""
+        return self.path / "notify.log"
+
+    @property
     def newest(self) -> Path:
         """The link beside the runs that names the one last started."""
         return self.path.parent / LATEST

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from onerec.errors import OneRecError
 from runner.cli.options import add_manifest, add_run_dir
 from runner.cli.say import complain, is_terminal, say, tell
 from runner.rundir import find_run
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from runner.manifest import Manifest
     from runner.request import Request
     from runner.rundir import RunDir
+    from runner.slurm.requeue import Verdict
 
-PREFLIGHT_REFUSED = 3
+PREFLIGHT_REFUSED, IN_USE = 3, 5
 
 
 def run_arguments(parser: ArgumentParser) -> None:
@@ -70,15 +72,15 @@ def resume(arguments: Namespace) -> int:
 
         wait_for_lock(run)
     history = fold(read(run.events))
-    code = _bring_to_end(
+    return _bring_to_end(
         restore(run.resolved.read_bytes()),
         run=run,
         text=run.manifest.read_bytes(),
         manifest_dir=history.manifest_dir or "",
         overrides=history.overrides,
         rerun=history.submission.rerun if history.submission else (),
+        requeue=arguments.requeue,
     )
-    return _queue_again(run, code) if arguments.requeue else code
 
 
 def stop_arguments(parser: ArgumentParser) -> None:
@@ -123,6 +125,7 @@ def _bring_to_end(
     manifest_dir: str,
     overrides: tuple[str, ...],
     rerun: tuple[str, ...],
+    requeue: bool = False,
 ) -> int:
     """Preflight, then everything that is left; returns the exit code of the run."""
     from runner.compose import request_of
@@ -146,10 +149,28 @@ def _bring_to_end(
     if is_submitted(manifest.cluster, os.environ):
         return _submit(request)
     tell(f"run {run.name} in {run.path}")
-    with listening(run, tell, is_terminal=is_terminal()) as listener:
-        code = execute(request, listener=listener)
-    tell(closing_text(run))
-    return code
+    try:
+        with listening(run, tell, is_terminal=is_terminal()) as listener:
+            code = execute(request, listener=listener)
+        tell(closing_text(run))
+        verdict = _queue_again(run, code) if requeue else None
+    except OneRecError as fault:
+        if fault.exit_code != IN_USE:  # else the run goes on, under another runner
+            _notify(run, manifest, code=fault.exit_code, reason=str(fault))
+        raise
+    if verdict is None or not verdict.is_requeued:
+        _notify(run, manifest, code=verdict.exit_code if verdict else code)
+    return verdict.exit_code if verdict else code
+
+
+def _notify(run: RunDir, manifest: Manifest, *, code: int, reason: str | None = None) -> None:
+    """Tell the command of [notify] that the run has ended."""
+    if manifest.notify.command:
+        from runner.notify import notify
+
+        complaint = notify(run, manifest.notify, code=code, reason=reason)
+        if complaint:
+            complain(complaint)
 
 
 def _submit(request: Request) -> int:
@@ -169,15 +190,14 @@ def _submit(request: Request) -> int:
     return 0
 
 
-def _queue_again(run: RunDir, code: int) -> int:
-    """In a job of Slurm that was stopped: queue it again unless a person stopped it; its exit code."""
+def _queue_again(run: RunDir, code: int) -> Verdict | None:
+    """In a job of Slurm that was stopped: queue it again unless a person stopped it; None: it ended."""
     from runner.slurm.requeue import queue_again
 
     verdict = queue_again(run, code=code, env=os.environ)
-    if verdict is None:
-        return code
-    tell(verdict.text)
-    return verdict.exit_code
+    if verdict is not None:
+        tell(verdict.text)
+    return verdict
 
 
 def _may_start(manifest: Manifest) -> frozenset[str] | None:

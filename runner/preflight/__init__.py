@@ -19,6 +19,7 @@ from runner.hosts import HostfileError, read_hostfile
 from runner.manifest.faults import dotted
 from runner.manifest.tables import Manifest
 from runner.memories import memories_of
+from runner.preflight.beside import check_beside
 from runner.preflight.data import check_sources
 from runner.preflight.findings import Finding, error, warning
 from runner.preflight.here import check_here, nearest_folder
@@ -62,6 +63,7 @@ def check(
             check_stage_files(manifest),
             check_memory(memories_of(manifest, env=os.environ)),
             check_packages(packages),
+            check_beside(manifest),
         )
         for finding in findings
     )
