@@ -35,7 +35,7 @@ STAGES: dict[str, type[BaseModel]] = {
 }
 """Table of each kind of stage."""
 
-_OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
+OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[model]", Model),
     ("[vocab]", Vocab),
     ("[cluster]", Cluster),
@@ -44,6 +44,7 @@ _OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[datasets.NAME]", Dataset),
     ("[training] or a stage of kind 'train'", Training),
     ("a stage of kind 'train'", TrainStage),
+    ("mixture of a stage of kind 'train'", Mixture),
     ("a stage of kind 'build_data'", BuildDataStage),
     ("a stage of kind 'init_model'", InitModelStage),
     ("a stage of kind 'test_model'", TestModelStage),
@@ -153,7 +154,7 @@ def remedy_of_unknown(path: KeyPath, document: Mapping[str, object]) -> str:
         return f"write {meant}"
     if isinstance(value_at(document, path), dict) and (near := did_you_mean(spelt, known)):
         return near
-    owners = [owner for owner, model in _OWNERS if meant in model.model_fields and model is not section]
+    owners = [owner for owner, model in OWNERS if meant in model.model_fields and model is not section]
     if owners:
         return f"it belongs in {owners[0]}" if meant == key else f"write {meant}, in {owners[0]}"
     return (
@@ -180,9 +181,9 @@ def _spelt(key: str) -> str:
 def _elsewhere(key: str) -> str:
     """The nearest key of another table, for one that is misspelt and in the wrong place."""
     near = difflib.get_close_matches(
-        key, [name for _, model in _OWNERS for name in model.model_fields], n=1, cutoff=0.8
+        key, [name for _, model in OWNERS for name in model.model_fields], n=1, cutoff=0.8
     )
-    owner = next((owner for owner, model in _OWNERS if near and near[0] in model.model_fields), "")
+    owner = next((owner for owner, model in OWNERS if near and near[0] in model.model_fields), "")
     return f"did you mean {near[0]!r}, in {owner}?" if near else ""
 
 
