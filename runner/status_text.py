@@ -41,6 +41,7 @@ def status_text(status: RunStatus, *, now: float, has_styles: bool = False, bloc
     for stage in status["stages"]:
         details = list(_details(stage, now=now, blocks=blocks))
         lines += ["", *details] if details else []
+    lines += _stale(status["stages"])
     cut = [_cut(line, WIDTH) for line in lines]
     return "\n".join(_coloured(cut, status) if has_styles else cut)
 
@@ -136,7 +137,7 @@ def shortened(values: Sequence[float], limit: int) -> list[float]:
 
 def _details(stage: StageStatus, *, now: float, blocks: str) -> Iterator[str]:
     """What there is to know about a step that runs, waits or is not well."""
-    if stage["state"] != "running" and stage["reason"] is None:
+    if stage["state"] == "stale" or (stage["state"] != "running" and stage["reason"] is None):
         return
     yield from wrapped(f"{stage['name']}: {_summary(stage)}", width=WIDTH, indent="  ")
     if stage["state"] == "running":
@@ -153,6 +154,18 @@ def _details(stage: StageStatus, *, now: float, blocks: str) -> Iterator[str]:
         for line in wrapped(_failure(failure), width=WIDTH - len(label), indent=""):
             yield label + line
             label = " " * len(label)
+
+
+def _stale(stages: Sequence[StageStatus]) -> list[str]:
+    """One paragraph for all steps that are to be done again: they mostly have one reason."""
+    reasons: dict[str, list[str]] = {}
+    for stage in stages:
+        if stage["state"] == "stale":
+            reasons.setdefault(stage["reason"] or "to be run again", []).append(stage["name"])
+    found = []
+    for reason, names in reasons.items():
+        found += ["", *wrapped(f"stale, {reason}: {', '.join(names)}", width=WIDTH, indent="  ")]
+    return found
 
 
 def _summary(stage: StageStatus) -> str:

@@ -101,6 +101,12 @@ def test_what_is_not_well_tells_why() -> None:
     assert shown.splitlines()[1] == "its runner is gone"
 
 
+def test_what_is_to_be_done_again_is_one_paragraph() -> None:
+    stale = [stage(name, "stale", reason="to be run again", attempts=1) for name in ("a", "b")]
+    shown = status_text(run("running", *stale), now=NOW)
+    assert shown.split("\n\n")[2:] == ["stale, to be run again: a, b"]
+
+
 @pytest.mark.parametrize("blocks", ["▁▂▃▄▅▆▇█", PLAIN_BLOCKS])
 def test_no_line_is_wider_than_80_columns_and_control_characters_are_shown_not_obeyed(blocks: str) -> None:
     huge = {
