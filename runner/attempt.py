@@ -68,7 +68,8 @@ class Work:
                 nonce=chosen.nonce,
                 progress=StepDir(Path(step.output_dir)).progress,
                 lease=lease,
-                limits=limits_of(self.request.cluster) if step.kind == "train" else None,
+                limits=limits_of(self.request.cluster),
+                is_training=step.kind == "train",
                 on_progress=on_progress,
             )
             codes = self._run(step, home, chosen, watch)
@@ -133,7 +134,7 @@ class Work:
 
 
 def limits_of(cluster: Cluster) -> Limits:
-    """How long the ranks of a training stage may show nothing new."""
+    """How long the ranks of a step may show nothing new."""
     return Limits(cluster.setup_timeout_seconds, cluster.step_timeout_seconds, cluster.save_timeout_seconds)
 
 

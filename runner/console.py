@@ -26,7 +26,7 @@ from runner.report import (
 from runner.rundir import StepDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console
     from rich.progress import Progress
@@ -48,6 +48,10 @@ class PlainListener:
         self._say = say
         self._told_at = 0.0
         self._told = ""
+
+    def changed(self, lines: Sequence[str]) -> None:
+        """Tell what the manifest says otherwise."""
+        self._say("\n".join(["the manifest has changed:", *(f"  {line}" for line in lines)]))
 
     def skipped(self, step: Step, history: History) -> None:
         """Tell that a step is done already."""

@@ -68,8 +68,11 @@ def invalidated(decisions: Sequence[Decision], history: History) -> list[str]:
     ]
 
 
-def drift_message(decisions: Sequence[Decision], *, run: str) -> str | None:
-    """What changed, key by key, and the ways out; None when nothing drifted."""
+def drift_message(decisions: Sequence[Decision], *, run: str, changes: Sequence[str] = ()) -> str | None:
+    """What changed, key by key, and the ways out; None when nothing drifted.
+
+    `changes` are lines about the keys of the manifest, told where there are some.
+    """
     drifted = [decision for decision in decisions if decision.action == "drift"]
     if not drifted:
         return None
@@ -84,6 +87,8 @@ def drift_message(decisions: Sequence[Decision], *, run: str) -> str | None:
     others = [decision.step.name for decision in drifted if decision not in roots]
     if others:
         lines.append(f"  made from that: {', '.join(others)}")
+    if changes:
+        lines += ["  in the manifest:", *(f"    {line}" for line in changes)]
     flags = " ".join(f"--rerun {decision.step.name}" for decision in roots)
     lines.append(f"ways out: {flags} (runs it and all that follows again; what is there now is kept aside),")
     lines.append("or give the manifest another name, or put the old values back")

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
-from onerec.config import class_of
 from runner.curves import finite, tail_rows
 from runner.flat import differences, flat, label, leaves
 from runner.journal import read
 from runner.manifest import load
-from runner.manifest.keys import table_at
+from runner.manifest.keys import class_of_key
 from runner.observe import observe, read_document
 from runner.printable import printable
 from runner.report import duration, table
@@ -165,18 +164,9 @@ def _by_class(a: Mapping[str, object], b: Mapping[str, object]) -> dict[str, lis
     old, new = leaves(a), leaves(b)
     for path in sorted(old.keys() | new.keys(), key=label):
         if old.get(path) != new.get(path):
-            name = _class_of(path, b if path in new else a)
+            name = class_of_key(path, b if path in new else a)
             found[name].append({"key": label(path), "a": old.get(path), "b": new.get(path)})
     return found
-
-
-def _class_of(path: tuple[str | int, ...], document: Mapping[str, object]) -> str:
-    for length in range(len(path), 0, -1):
-        _, section = table_at(path[: length - 1], document)
-        key = path[length - 1]
-        if section is not None and isinstance(key, str) and key in section.model_fields:
-            return class_of(section, key)
-    return "result"
 
 
 def _commands(run: RunDir) -> dict[str, object]:

@@ -6,6 +6,7 @@ Decides nothing about numbers and prints nothing; whoever calls it is told what 
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import time
 from contextlib import closing
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from onerec.errors import DriftError, OneRecError
 from runner.attempt import Work
+from runner.changes import KeyChange, changes_text, key_changes
 from runner.decide import Decision, Facts, decide, drift_message, invalidated
 from runner.history import History, fold
 from runner.journal import Journal, read
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 class Listener(Protocol):
     """Whoever wants to know what happens."""
+
+    def changed(self, lines: Sequence[str]) -> None:
+        """The manifest is another than when the run last started; a line for each key."""
 
     def skipped(self, step: Step, history: History) -> None:
         """A step is done already."""
@@ -64,12 +69,16 @@ def execute(request: Request, *, listener: Listener) -> int:
     with hold(run.lock):
         history = fold(read(run.events))
         decisions = decide(request.plan, history, find_facts(request.plan, history), rerun=request.rerun)
-        drift = drift_message(decisions, run=str(run.path))
+        changes = _changes(request, decisions)
+        drift = drift_message(decisions, run=str(run.path), changes=changes_text(changes))
         if drift is not None:
             raise DriftError(drift)
         adopt(request)
         with closing(Journal(run.events)) as journal, StopRequests(run.stop_file) as stop:
             record_start(request, journal)
+            if changes:
+                journal.append("manifest_changed", changes=[change.document() for change in changes])
+                listener.changed(changes_text(changes))
             names = invalidated(decisions, history)
             if names:
                 journal.append("steps_invalidated", steps=names, reason="to be run again")
@@ -128,7 +137,7 @@ class _Execution:
                 self.listener.ended(step, outcome, seconds=time.monotonic() - began)
                 return outcome
             tried.append(_tried(outcome, step))
-            follows = self._after(step, tried, began_at=began_at)
+            follows = self._after(tried, began_at=began_at)
             pause = follows.seconds if isinstance(follows, Again) else None
             self.listener.failed(step, outcome, attempt=number, retry_in=pause)
             if isinstance(follows, GiveUp):
@@ -137,14 +146,14 @@ class _Execution:
                 return Outcome("interrupted", self.stop.exit_code, "stopped on request")
         raise AssertionError("attempts never run out")
 
-    def _after(self, step: Step, tried: Sequence[Tried], *, began_at: int) -> Again | GiveUp:
+    def _after(self, tried: Sequence[Tried], *, began_at: int) -> Again | GiveUp:
         """Whether another attempt follows; none does once somebody has asked to stop."""
         if self.stop.level:
             return GiveUp(tried[-1].exit_code)
         return next_try(
             tried,
             began_at=began_at,
-            most=self.request.cluster.max_restarts if step.kind == "train" else 0,
+            most=self.request.cluster.max_restarts,
             pause_seconds=self.request.backoff_seconds,
             jitter=random.uniform(-1, 1),  # noqa: S311 - so that many runs do not start again in one moment
         )
@@ -170,7 +179,8 @@ class _Execution:
 
 def _tried(outcome: Outcome, step: Step) -> Tried:
     return Tried(
-        may_retry=outcome.may_retry,
+        # where nothing is random a program fails again as it has failed
+        may_retry=outcome.may_retry and (step.kind == "train" or outcome.kind != "exception"),
         exit_code=outcome.exit_code,
         error=f"{outcome.kind}: {outcome.words}" if outcome.kind == "exception" and outcome.words else None,
         checkpoint=_newest_checkpoint(step),
@@ -184,6 +194,13 @@ def _given_up(outcome: Outcome, follows: GiveUp) -> Outcome:
 
 def _newest_checkpoint(step: Step) -> int:
     return max(StepDir(Path(step.output_dir)).checkpoints(), default=0) if step.kind == "train" else 0
+
+
+def _changes(request: Request, decisions: Sequence[Decision]) -> tuple[KeyChange, ...]:
+    """What the manifest says otherwise than when the run last started."""
+    before = read_document(request.plan.run.resolved)
+    drifted = {decision.step.stage for decision in decisions if decision.action == "drift"}
+    return key_changes(before, json.loads(request.resolved_text), drifted=drifted) if before else ()
 
 
 def find_facts(plan: Plan, history: History) -> dict[str, Facts]:

@@ -44,6 +44,17 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in {"Z", "X"} else int(fields[19])
 
 
+def cpu_ticks(pid: int) -> int:
+    """Clock ticks that a process of this host and all below it have computed; 0 for one that is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        below = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    fields = text.rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) + sum(cpu_ticks(int(child)) for child in below)
+
+
 def is_alive(identity: Identity) -> bool:
     """Whether exactly this process lives on this host; false for one of another host or an earlier boot."""
     if identity["host"] != os.uname().nodename or identity["boot_id"] != boot_id():

@@ -8,21 +8,22 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from onerec.progress import write_json_atomically
-from onerec.pulse import read_beat
+from onerec.pulse import Beat, read_beat
 from runner.hang import Pulses, Stacks, parse_stacks
 from runner.lease import RENEWAL_SECONDS
 from runner.lock import renew
 from runner.observe import read_document
+from runner.process import cpu_ticks, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from onerec.pulse import Beat
     from runner.hang import Hang, Limits
+    from runner.process import Identity
     from runner.rundir import RunDir, StepDir
 
 STACKS_SECONDS = 6.0
@@ -51,16 +52,21 @@ class Watch:
         nonce: str,
         progress: Path,
         lease: Renewable,
-        limits: Limits | None,
+        limits: Limits,
+        is_training: bool,
         on_progress: Callable[[Mapping[str, object]], None],
     ) -> None:
-        """`progress` is the step's progress.json; `limits` None: its ranks show no signs of life."""
+        """`progress` is the step's progress.json.
+
+        Only ranks of training show signs of life; others live while they compute or make progress.
+        """
         self._run, self._home, self._attempt, self._nonce = run, home, attempt, nonce
         self._progress, self._on_progress = progress, on_progress
         self._seen = _changed(progress)
         self._lease = lease
         self._renewed = float("-inf")
-        self._pulses = Pulses(limits, now=time.monotonic()) if limits else None
+        self._pulses = Pulses(limits, now=time.monotonic())
+        self._is_training = is_training
         self.hang: Hang | None = None
         """That the ranks no longer move."""
         self.stacks: dict[int, Stacks] = {}
@@ -77,7 +83,7 @@ class Watch:
         if changed != self._seen:  # an older attempt's is not this one's progress
             self._seen = changed
             self._on_progress(read_document(self._progress))
-        if self._pulses is not None and self.hang is None:
+        if self.hang is None:
             self.hang = self._pulses.look(self._beats(), now=now)
             if self.hang is not None:
                 self.stacks = self._ask_for_stacks()
@@ -85,10 +91,22 @@ class Watch:
 
     def _beats(self) -> dict[int, Beat | None]:
         """What each rank shows that has started and not ended; None: nothing yet."""
+        if not self._is_training:
+            return self._work()
         logs, signs = self._home.logs(self._attempt), self._home.heartbeats(self._attempt)
         started = {int(path.name[5:10]) for path in self._home.process_records(self._attempt)}
         running = [rank for rank in started if not (logs / f"rank-{rank:05d}.json").exists()]
         return {rank: read_beat(signs[rank]) if rank in signs else None for rank in running}
+
+    def _work(self) -> dict[int, Beat | None]:
+        """What the processes of a step without signs of life have done, as far as they are on this host."""
+        found: dict[int, Beat | None] = {}
+        for path in self._home.process_records(self._attempt):
+            trainer = read_document(path).get("trainer")
+            if isinstance(trainer, dict) and is_alive(cast("Identity", trainer)):
+                done = hash((cpu_ticks(trainer["pid"]), self._seen))
+                found[int(path.name[5:10])] = Beat("set-up", 0, done)
+        return found
 
     def _ask_for_stacks(self) -> dict[int, Stacks]:
         """Have every rank write down where it stands, and wait for that; what is not written tells too."""

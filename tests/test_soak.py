@@ -15,6 +15,8 @@ from tests.doctor import assert_healthy
 from tests.tiny_run import STAGES, checkpoint_bits, curves, runner, two_ranks, write_manifest
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "1800"))
+LONGEST_CALM = 30.0
+"""Seconds between two faults; a start takes ten on two busy cores."""
 LIMITS = (
     "\nmax_restarts = 50\nstep_timeout_seconds = 4\nsetup_timeout_seconds = 60\nstop_grace_seconds = 60\n"
 )
@@ -54,7 +56,7 @@ def storm(folder, manifest, *, seed):
     while True:
         process = faults.start(folder, manifest)
         while process.poll() is None:
-            moment = time.monotonic() + pick.uniform(1, 12)
+            moment = time.monotonic() + pick.uniform(1, LONGEST_CALM)
             while process.poll() is None and time.monotonic() < moment:
                 time.sleep(0.05)
             fault = pick.choice(faults.FAULTS)

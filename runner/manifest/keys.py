@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from onerec.config import Dataset, Mixture, StageSource, Training, Vocab
+from onerec.config import Dataset, FieldClass, Mixture, StageSource, Training, Vocab, class_of
 from runner.manifest.faults import did_you_mean, listed
 from runner.manifest.positions import KeyPath
 from runner.manifest.tables import (
@@ -202,6 +202,16 @@ def table_at(path: KeyPath, document: Mapping[str, object]) -> tuple[str, type[B
         return "dataset", Dataset
     kind = kind_of_stage(document, path[1]) if path[0] == "stages" else ""
     return kind, STAGES.get(kind)
+
+
+def class_of_key(path: KeyPath, document: Mapping[str, object]) -> FieldClass:
+    """What changing the key at `path` may change; a key that no table knows may change results."""
+    for length in range(len(path), 0, -1):
+        _, section = table_at(path[: length - 1], document)
+        key = path[length - 1]
+        if section is not None and isinstance(key, str) and key in section.model_fields:
+            return class_of(section, key)
+    return "result"
 
 
 def kind_of_stage(document: Mapping[str, object], name: object) -> str:

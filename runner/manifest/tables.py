@@ -81,11 +81,11 @@ class Cluster(Section):
     numa_binding: Annotated[Literal["node", "socket", "exclusive", "core-complex"] | None, Topology] = None
     """torchrun with GPUs: the CPUs beside its GPU that each rank runs on; default: all."""
     max_restarts: Annotated[NonNegativeInt, Topology] = 2
-    """How often a failed training stage is started again from its newest checkpoint."""
+    """How often a step that a fault of the world ended is started again; each new checkpoint gives all back."""
     setup_timeout_seconds: Annotated[PositiveFloat, Topology] = 1800.0
-    """A training stage hangs when a rank shows nothing new for so long before its first step is done."""
+    """A rank hangs that shows nothing new for so long before its first step is done, or outside of training."""
     step_timeout_seconds: Annotated[PositiveFloat, Topology] = 300.0
-    """It hangs when a rank shows nothing new for so long, and for 10 usual steps; then it is started again."""
+    """A rank hangs that shows nothing new for so long, and for 10 usual steps; then all are started again."""
     save_timeout_seconds: Annotated[PositiveFloat, Topology] = 1800.0
     """The same while a checkpoint is copied, or the one before it is waited for."""
     stop_grace_seconds: Annotated[PositiveFloat, Topology] = 600.0
