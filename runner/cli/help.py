@@ -106,7 +106,9 @@ HELP: Mapping[str, Help] = {
         ("logs", "doctor", "list"),
     ),
     "logs": Help(
-        "",
+        "Without options what the launcher and rank 0 wrote, over all attempts. Lines of log files have no "
+        "times: those of several ranks are shown rank by rank, each after its rank and host; with --follow "
+        "new lines come as they are written.",
         (
             ("runner logs -f", "follow the stage that runs, until the run has ended"),
             ("runner logs --stage sft --all-ranks --errors", "what ranks wrote to stderr"),
@@ -262,7 +264,10 @@ def epilog(verb: str, explanations: Mapping[str, str]) -> str:
         return ""
     told = HELP[verb]
     examples = "\n".join(f"  {command}\n{_filled(what, 6)}" for command, what in told.examples)
-    codes = "\n".join(f"  {number:>3}  {text}" for number, text in sorted(told.codes.items()))
+    codes = "\n".join(
+        textwrap.fill(text, width(), initial_indent=f"  {number:>3}  ", subsequent_indent=" " * 7)
+        for number, text in sorted(told.codes.items())
+    )
     related = "\n".join(_row(name, explanations[name]) for name in told.related if name in explanations)
     return f"examples:\n{examples}\n\nexit codes:\n{codes}\n\nsee also:\n{related}"
 

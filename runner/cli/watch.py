@@ -82,11 +82,6 @@ def logs_arguments(parser: ArgumentParser) -> None:
     """Options of `logs`."""
     add_run_dir(parser)
     add_stage(parser)
-    parser.description = (
-        f"{parser.description}; without options what the launcher and rank 0 wrote, over all attempts. Lines "
-        "of log files have no times: those of several ranks are shown rank by rank, each after its rank and "
-        "host; with --follow new lines come as they are written"
-    )
     parser.add_argument("--rank", type=int, metavar="N", help="only this rank's own logs")
     parser.add_argument("--all-ranks", action="store_true", help="the own logs of all ranks")
     text = "of this attempt; default: the newest. Alone it means all its ranks"
