@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from runner.reading import Reading
     from runner.steps import Plan, Read, Step
 
+SCHEMA_VERSION = 1
 VERBS = {"skip": "", "start": "to run, ", "continue": "to go on, ", "drift": "DRIFTED, "}
 
 
@@ -50,6 +51,7 @@ class PlanView:
 def plan_document(view: PlanView) -> dict[str, object]:
     """The whole plan as JSON."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "run": view.plan.run.name,
         "path": str(view.plan.run.path),
         "problems": list(view.problems),

@@ -96,7 +96,9 @@ def test_model(arguments: Namespace) -> int:
         env=os.environ,
     )
     if result:  # a wrong call has none, and was told
-        say(as_json(result) if arguments.as_json else "\n".join(report_lines(result)))
+        say(
+            as_json({"schema_version": 1, **result}) if arguments.as_json else "\n".join(report_lines(result))
+        )
     return code
 
 

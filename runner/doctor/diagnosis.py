@@ -1,7 +1,7 @@
 """What was found out about a run directory, as values, and their fixed form as JSON.
 
-The form is {"run", "healthy", "checks": [{"name", "ok", "detail"}], "findings": [{"level", "place", "text",
-"remedy"}]}.
+The form is {"schema_version", "run", "healthy", "checks": [{"name", "ok", "detail"}],
+"findings": [{"level", "place", "text", "remedy"}]}.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runner.history import History
     from runner.rundir import RunDir
 
+SCHEMA_VERSION = 1
 Level = Literal["error", "warning", "info"]
 
 
@@ -64,6 +65,7 @@ class FindingDocument(TypedDict):
 class DiagnosisDocument(TypedDict):
     """A diagnosis as JSON."""
 
+    schema_version: int
     run: str
     healthy: bool
     checks: list[CheckDocument]
@@ -90,6 +92,7 @@ class Diagnosis:
     def document(self) -> DiagnosisDocument:
         """The fixed form."""
         return {
+            "schema_version": SCHEMA_VERSION,
             "run": self.run,
             "healthy": self.healthy,
             "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in self.checks],

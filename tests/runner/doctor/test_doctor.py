@@ -61,6 +61,7 @@ def test_the_json_has_the_fixed_form(finished: RunDir) -> None:
     assert document == {
         "run": "tiny",
         "healthy": True,
+        "schema_version": 1,
         "checks": [{"name": name, "ok": True, "detail": details[name]} for name in CHECKS],
         "findings": [],
     }
