@@ -189,11 +189,11 @@ def _note(columns: Columns) -> str:
 
 
 def _marks(columns: Columns, attempts: Iterable[Attempt]) -> tuple[tuple[float, str], ...]:
-    """The first step that each attempt but the first has told of."""
+    """The first step that each attempt has told of; the newest where several are at one, none at the start."""
     times = columns.figures.get("time", [])
-    marks = []
-    for attempt in list(attempts)[1:]:
+    marks: dict[float, str] = {}
+    for attempt in attempts:
         first = next((step for step, time in times if time >= attempt.began), None)
-        if first is not None:
-            marks.append((first, f"attempt {attempt.number}"))
-    return tuple(marks)
+        if first is not None and first != times[0][0]:
+            marks[first] = f"attempt {attempt.number}"
+    return tuple(marks.items())

@@ -76,6 +76,7 @@ def draw(chart: Chart) -> Drawing:
         y = HEIGHT - BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - TOP)
         return round(x, 1), round(y, 1)
 
+    kinds = list(dict.fromkeys(_kind(one) for one in chart.series))
     return Drawing(
         title=chart.title,
         unit=chart.unit,
@@ -83,11 +84,11 @@ def draw(chart: Chart) -> Drawing:
         lines=tuple(
             _line(
                 one,
-                number,
+                kinds.index(_kind(one)),
                 placed=[place(point) for point in one.points],
                 means=[place(point) for point in one.means],
             )
-            for number, one in enumerate(chart.series)
+            for one in chart.series
         ),
         x_ticks=tuple(Tick(place((x, y_low))[0], short(x)) for x in nice_ticks(x_low, x_high) if x >= 0),
         y_ticks=tuple(Tick(place((x_low, y))[1], short(y)) for y in nice_ticks(y_low, y_high)),
@@ -144,6 +145,11 @@ def _line(series: Series, number: int, *, placed: list[Point], means: list[Point
         lowest=short(min(values)),
         highest=short(max(values)),
     )
+
+
+def _kind(series: Series) -> str:
+    """What has one colour: the same figure in training and in evaluation."""
+    return series.name.removesuffix(", validation")
 
 
 def _path(points: list[Point]) -> str:

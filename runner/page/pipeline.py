@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runner.status import StageStatus
 
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 158, 84, 34, 46, 6
+BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 146, 92, 26, 44, 6
 DATA_KINDS = frozenset({"build_data", "prepare"})
-LONGEST_NAME = 20
+LONGEST_NAME = 16
 
 Place = tuple[int, int]
 

@@ -160,8 +160,9 @@ def _box(stage: StageStatus, conversions: Mapping[str, StageStatus]) -> Iterator
     spent = None if share else stage["running_seconds"]
     yield f"{SYMBOLS[stage['state']]} {stage['state']}{share}" + (f", {duration(spent)}" if spent else "")
     if stage["kind"] == "train" and stage["step"] is not None:
-        loss = "" if stage["loss"] is None else f", loss {decimals(stage['loss'])}"
-        yield f"{stage['step']:,} steps{loss}"
+        yield f"{stage['step']:,} steps"
+    if stage["loss"] is not None:
+        yield f"loss {decimals(stage['loss'])}"
     converted = conversions.get(f"{stage['name']}:convert")
     if converted is not None and converted["state"] != "pending":
         yield f"{SYMBOLS[converted['state']]} export {converted['state']}"

@@ -89,5 +89,5 @@ def test_steps_that_have_not_run_follow_those_before_them() -> None:
 
 def test_long_names_are_cut_and_told_whole_beside() -> None:
     (box,) = picture(stages(("n" * 40, "train")), {}, told={}).boxes
-    assert (len(box.name), box.title) == (20, "n" * 40)
+    assert (len(box.name), box.title) == (16, "n" * 40)
     assert picture([], {}, told={}).boxes == ()
