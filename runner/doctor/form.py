@@ -40,6 +40,10 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_objects(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_object, value))
+
+
 def _is_object_or_nothing(value: object) -> bool:
     return value is None or isinstance(value, dict)
 
@@ -94,6 +98,7 @@ FIELDS: Mapping[str, Mapping[str, Form]] = {
         "reason": _is_text_or_nothing,
         "result": _is_object_or_nothing,
     },
+    "manifest_changed": {"changes": _is_objects},
     "steps_invalidated": {"steps": _is_texts, "reason": _is_text},
     "submitted": {
         "job": _is_text,
