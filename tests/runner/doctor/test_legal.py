@@ -44,6 +44,8 @@ def _event(words: list[str], *, time: float) -> Event:
         return {"event": "submitted", "time": time, **fields}
     if kind == "requeued":
         return {"event": "requeued", "time": time, "job": "7", "reached": "a at step5"}
+    if kind == "changed":
+        return {"event": "manifest_changed", "time": time, "changes": [{"key": name} for name in rest]}
     if kind == "invalid":
         return {"event": "steps_invalidated", "time": time, "steps": rest, "reason": "to be run again"}
     return {"event": kind, "time": time}
@@ -190,7 +192,7 @@ def test_times_that_go_back_are_named() -> None:
 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_an_event_of_a_kind_needs_each_of_its_fields(kind: str) -> None:
-    every = events(f"{DONE}, requeued, submitted a, run a, invalid a")[-9:]
+    every = events(f"{DONE}, requeued, submitted a, run a, changed seed, invalid a")[-10:]
     (sound,) = [event for event in every if event["event"] == kind][-1:]
     assert misfit(sound) is None
     for name in {"time", *FIELDS[kind]} - {"reason", "result"}:
