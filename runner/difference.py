@@ -14,6 +14,7 @@ from typing import TypedDict
 
 from runner.curves import finite, tail_rows
 from runner.flat import differences, flat, label, leaves
+from runner.history import fold
 from runner.journal import read
 from runner.manifest import load
 from runner.manifest.keys import class_of_key
@@ -171,11 +172,15 @@ def _by_class(a: Mapping[str, object], b: Mapping[str, object]) -> dict[str, lis
 
 def _commands(run: RunDir) -> dict[str, object]:
     """The newest command of each step, without what is another for each run and attempt."""
+    events = read(run.events)
+    folders = {step["name"]: step["folder"] for step in fold(events).steps}
     found: dict[str, object] = {}
-    for attempt in tell(read(run.events)).attempts:
+    for attempt in tell(events).attempts:
         text = "\n".join(shlex.join(command) for command in attempt.argv)
-        text = text.replace(str(run.path), "RUN")
-        found[attempt.step] = re.sub(r"attempt-\d+", "attempt-N", text)
+        config = f"/{folders.get(attempt.step)}/config.json"
+        words = [word for command in attempt.argv for word in command if word.endswith(config)]
+        place = words[0].removesuffix(config) if words else str(run.path)  # the run may have been moved since
+        found[attempt.step] = re.sub(r"attempt-\d+", "attempt-N", text.replace(place, "RUN"))
     return found
 
 

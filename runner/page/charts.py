@@ -189,7 +189,7 @@ def _note(columns: Columns) -> str:
 
 
 def _marks(columns: Columns, attempts: Iterable[Attempt]) -> tuple[tuple[float, str], ...]:
-    """The first step that each attempt has told of; the newest where several are at one, none at the start."""
+    """The first step each attempt has told of; the newest where several are at one; none at the start."""
     times = columns.figures.get("time", [])
     marks: dict[float, str] = {}
     for attempt in attempts:

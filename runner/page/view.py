@@ -264,7 +264,8 @@ def _happenings(record: Record) -> Iterator[HappeningView]:
     """Starts, stops and faults in order; attempts that just ended well are in the table of attempts."""
     found: list[tuple[float, HappeningView]] = []
     for number, start in enumerate(record.story.starts):
-        found.append((start.time, _start_view(start, number)))
+        before = record.story.starts[number - 1] if number else None
+        found.append((start.time, _start_view(start, before)))
         found += [
             (one.began, view)
             for one in record.story.attempts
@@ -288,11 +289,13 @@ def _last_of(record: Record, start: int) -> float:
     return max([record.story.starts[start].time, *mine])
 
 
-def _start_view(start: Start, number: int) -> HappeningView:
+def _start_view(start: Start, before: Start | None) -> HappeningView:
+    """Who started it, and with which settings where they are others than before."""
     who = "" if start.owner is None else f" by process {start.owner['pid']} on host {start.owner['host']}"
-    overrides = f"; --set {' --set '.join(start.overrides)}" if start.overrides else ""
-    verb = "started" if number == 0 else "went on"
-    return HappeningView(moment(start.time), RUNNING, f"{verb}{who}{overrides}")
+    is_other = start.overrides != (before.overrides if before else ())
+    overrides = "".join(f" --set {text}" for text in start.overrides) or " no --set"
+    verb = "started" if before is None else "went on"
+    return HappeningView(moment(start.time), RUNNING, f"{verb}{who}" + (f";{overrides}" if is_other else ""))
 
 
 def _end_view(start: Start) -> HappeningView:
@@ -342,7 +345,7 @@ def _dataset(step: StepRecord) -> DatasetView:
     total = finite(summary.get("tokens")) or 0.0
     rejects = summary.get("rejects")
     return DatasetView(
-        name=step.step["stage"],
+        name=step.step["name"].removeprefix("prepare:"),
         figures=tuple(_dataset_figures(summary)),
         sources=tuple(
             (
@@ -436,7 +439,7 @@ def _shown(value: object) -> str:
     if value is None:
         return "(none)"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "(none)"
     return value if isinstance(value, str) else str(value)
 
 

@@ -130,6 +130,13 @@ def test_a_copy_of_a_run_is_equal_to_it_and_one_that_went_further_is_not(tmp_pat
     assert not found["equal"]
 
 
+def test_commands_are_compared_without_where_the_run_was_when_they_ran(tmp_path: Path) -> None:
+    assert (
+        side_of(str(make_run(tmp_path).path)).commands["first"]
+        == "torchrun -m onerec RUN/first/config.json 'a b'"
+    )
+
+
 def test_what_is_neither_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run at"):
         side_of(str(tmp_path / "none"))

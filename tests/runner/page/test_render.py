@@ -59,7 +59,7 @@ def test_everything_that_happened_is_told(tmp_path: Path) -> None:
         ("running", "started by process 4711 on host host1; --set seed=2 --set name=history"),
         ("killed", "second, attempt 1: killed with its runner"),
         ("killed", "its runner was killed: it wrote no end (kill -9, a lost machine, or want of memory)"),
-        ("running", "went on by process 4711 on host host1; --set seed=2 --set name=history"),
+        ("running", "went on by process 4711 on host host1"),
         ("failed", "second, attempt 2: out of gpu memory: rank 3 on host2 exited 1: CUDA out of memory"),
         ("killed", "second, attempt 3: killed with its runner"),
         ("killed", "its runner was killed: it wrote no end (kill -9, a lost machine, or want of memory)"),
