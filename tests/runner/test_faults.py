@@ -336,6 +336,7 @@ def run_main(
     )
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_costs_one_attempt(tmp_path: Path, run: RunDir) -> None:
     """Two addresses of this host stand for two hosts; the ssh between them runs the command here."""
     (tmp_path / "bin").mkdir()
