@@ -115,6 +115,10 @@ def _value(row: Row, key: str) -> float | None:
 
 def finite(value: object) -> float | None:
     """A number that can be drawn; None for anything else, nan and infinity too."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 """Of this form; grows when a key is renamed or removed."""
 
+LARGEST_COUNT = 1 << 53
+"""From here on a number of steps is none, and programs could not read it."""
+
 Figures = Mapping[str, object]
 
 
@@ -241,4 +244,5 @@ def _figures(kind: str, state: Outcome, files: StepFiles) -> Figures:
 
 
 def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_COUNT
+    return value if is_count else None  # type: ignore[return-value]

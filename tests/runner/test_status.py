@@ -147,6 +147,14 @@ def test_the_time_left_that_an_earlier_attempt_told_is_not_that_of_this_one() ->
     assert told("running", began=99.5)["eta_seconds"] == 3.0
 
 
+def test_figures_that_are_none_are_not_told() -> None:
+    files = StepFiles(progress={"done": 10**400, "total": True, "loss": float("nan"), "eta_seconds": "soon"})
+    found = told("running", files)
+    assert {found[key] for key in ("step", "total_steps", "loss", "eta_seconds", "progress_percentage")} == {
+        None
+    }
+
+
 Events = list[dict[str, Any]]
 STEPS = [{"name": name, "kind": "train", "stage": name, "folder": name, "output_dir": name} for name in "ab"]
 ASKED = {"steps": STEPS, "manifest_dir": "/", "overrides": []}
