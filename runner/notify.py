@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from onerec.errors import OneRecError
@@ -54,14 +55,27 @@ def notify(run: RunDir, settings: Notify, *, code: int, reason: str | None = Non
     state = state_of(code)
     if not settings.command or state not in settings.on:
         return None
-    try:
-        told = payload(observe(run), run_dir=str(run.path), code=code, reason=reason, now=time.time())
-        why = _tell(run, settings, json.dumps(told).encode() + b"\n", headline=f"{state} ({code})")
-    except (OSError, OneRecError, ValueError) as fault:
-        why = str(fault)
+    told = payload(_status_of(run), run_dir=str(run.path), code=code, reason=reason, now=time.time())
+    why = _tell(run, settings, json.dumps(told).encode() + b"\n", headline=f"{state} ({code})")
     if why is None:
         return None
     return f"warning: notify.command: {printable(settings.command[0])} {printable(why)}; see {run.notify_log}"
+
+
+def _status_of(run: RunDir) -> RunStatus:
+    """How the run stands; without any stage where its record cannot be read, for that too is to be told."""
+    try:
+        return observe(run)
+    except (OSError, OneRecError):
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run": run.name,
+            "state": "failed",
+            "stages": [],
+            "reason": None,
+            "started_time": None,
+            "last_updated_time": None,
+        }
 
 
 def state_of(code: int) -> str:
@@ -98,43 +112,59 @@ def _stage_of(status: RunStatus, *, state: str) -> StageStatus | None:
 
 
 def _tell(run: RunDir, settings: Notify, text: bytes, *, headline: str) -> str | None:
-    """Run the command; returns why that did not go well. Raises OSError for a log that cannot be written."""
-    with run.notify_log.open("ab", buffering=0) as log:
+    """Run the command; returns why that did not go well."""
+    with _open_log(run) as log:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        log.write(f"{moment} {headline}: {json.dumps(settings.command)}\n".encode())
+        _note(log, f"{moment} {headline}: {json.dumps(settings.command)}\n".encode())
         began = time.monotonic()
         why: str | None
         try:
-            process = _start(settings.command)
+            process = _start(settings.command, text)
         except OSError as fault:
             why = f"cannot be started: {fault.strerror}"
         else:
-            why = _follow(process, text, log=log, deadline=began + settings.timeout_seconds)
-        log.write(f"{why or 'ended well'} ({time.monotonic() - began:.1f} s)\n".encode())
+            why = _follow(process, log=log, deadline=began + settings.timeout_seconds)
+        _note(log, f"{why or 'ended well'} ({time.monotonic() - began:.1f} s)\n".encode())
     return why
 
 
-def _start(command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def _open_log(run: RunDir) -> BinaryIO:
+    """The log; where it cannot be written the command is told all the same."""
+    try:
+        return run.notify_log.open("ab", buffering=0)
+    except OSError:
+        return Path(os.devnull).open("ab", buffering=0)
+
+
+def _note(log: BinaryIO, text: bytes) -> int:
+    """Write what a disk takes; returns how much there was."""
+    with suppress(OSError):
+        log.write(text)
+    return len(text)
+
+
+def _start(command: tuple[str, ...], text: bytes) -> subprocess.Popen[bytes]:
     """The command in a session of its own, which dies with this process; raises OSError if it cannot be."""
     if shutil.which(command[0]) is None:
         raise FileNotFoundError(errno.ENOENT, "it is not there, or not executable", command[0])
-    return subprocess.Popen(
-        [sys.executable, "-m", "runner.tether", str(os.getpid()), "--", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    # in memory: nothing waits for a reader, as with a pipe, and no disk has to take it
+    with os.fdopen(os.memfd_create("notify"), "w+b", buffering=0) as told:
+        told.write(text)
+        told.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-m", "runner.tether", str(os.getpid()), "--", *command],
+            stdin=told,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
-def _follow(process: subprocess.Popen[bytes], text: bytes, *, log: BinaryIO, deadline: float) -> str | None:
+def _follow(process: subprocess.Popen[bytes], *, log: BinaryIO, deadline: float) -> str | None:
     """Read what it writes until it ends, or the time is over; nothing of it is left behind."""
-    assert process.stdin is not None
     assert process.stdout is not None
     has_ended, left = False, LOG_BYTES
     try:
-        with suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(text)  # a pipe holds more than a payload has: this never waits
         while not has_ended and time.monotonic() < deadline:
             has_ended = _has_ended(process)
             left -= _copy(process.stdout, log, most=left, wait_seconds=0.0 if has_ended else POLL_SECONDS)
@@ -159,4 +189,4 @@ def _copy(source: IO[bytes], log: BinaryIO, *, most: int, wait_seconds: float) -
     part = os.read(source.fileno(), 1 << 16) if ready else b""
     if not part:
         time.sleep(wait_seconds if ready else 0)  # it closed what it writes to, and goes on
-    return log.write(part[:most]) or 0
+    return _note(log, part[:most])

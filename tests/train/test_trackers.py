@@ -65,6 +65,13 @@ def test_rows_arrive_in_order_and_a_resumed_stage_goes_on_with_the_same_run(tmp_
     assert json.loads((tmp_path / "wandb.json").read_text()) == {"id": "new"}
 
 
+def wait_for_threads():
+    """Until no tracker is at work."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("tracker"):
+            thread.join(20)
+
+
 @pytest.mark.parametrize("method", ["start", "log", "finish"])
 def test_a_tracker_that_fails_is_told_of_once_and_switched_off(tmp_path, capsys, method):
     class Failing(Recorder):
@@ -89,6 +96,7 @@ def test_a_tracker_that_hangs_costs_no_row_more_than_a_moment(tmp_path, capsys):
     class Hanging(Recorder):
         def log(self, scalars, step):
             release.wait(20)
+            raise OSError("the server is gone")
 
     thread = thread_of(Hanging(), tmp_path, queue_rows=10, finish_seconds=0.2)
     began = time.monotonic()
@@ -96,9 +104,10 @@ def test_a_tracker_that_hangs_costs_no_row_more_than_a_moment(tmp_path, capsys):
         thread.tell({"loss": 1.0}, step)
     thread.close("done")
     assert time.monotonic() - began < 1
+    release.set()
+    wait_for_threads()
     told = capsys.readouterr().err.splitlines()
     assert told == ["warning: wandb is switched off, training goes on: it hangs, 10 rows wait for it"]
-    release.set()
 
 
 def test_the_end_of_a_stage_waits_for_a_slow_tracker_only_so_long(tmp_path, capsys):
