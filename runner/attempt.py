@@ -21,6 +21,7 @@ from runner.launch.values import Attempt
 from runner.lease import hold_lease
 from runner.observe import read_document
 from runner.outcome import Ended, Outcome, RankRecord, judge
+from runner.outputs import measure
 from runner.printable import printable
 from runner.records import write_orders
 from runner.rundir import StepDir
@@ -89,6 +90,7 @@ class Work:
                 key: value for key, value in outcome.result.items() if not isinstance(value, (dict, list))
             },
             **({"failure": failure} if failure else {}),
+            **({"outputs": measure(step)} if outcome.state == "done" else {}),
         )
         return outcome
 

@@ -25,6 +25,8 @@ class Facts:
     """Whether the newest attempt left its result.json."""
     missing: tuple[str, ...] = ()
     """Outputs that are not there."""
+    changed: tuple[str, ...] = ()
+    """Outputs that are not as they were made, in words."""
     checkpoints: tuple[int, ...] = ()
     """Steps that have a complete checkpoint."""
 
@@ -115,7 +117,7 @@ def _decide(step: Step, told: StepHistory, facts: Facts) -> Decision:
     if told.fingerprint != step.fingerprint and (told.state == "done" or facts.checkpoints):
         changed = tuple(differences(told.ingredients, step.ingredients))
         return Decision(step, "drift", "its settings or inputs changed", differences=changed)
-    if told.state == "done" and facts.result and not facts.missing:
+    if told.state == "done" and facts.result and not facts.missing and not facts.changed:
         return Decision(step, "skip", "done")
     reason = _why_again(told, facts)
     if facts.checkpoints:
@@ -126,7 +128,9 @@ def _decide(step: Step, told: StepHistory, facts: Facts) -> Decision:
 def _why_again(told: StepHistory, facts: Facts) -> str:
     if told.state != "done":
         return f"attempt {told.attempts} {'failed' if told.state == 'failed' else 'was interrupted'}"
-    return f"{facts.missing[0]} is gone" if facts.missing else "its result.json is gone"
+    if facts.missing:
+        return f"{facts.missing[0]} is gone"
+    return facts.changed[0] if facts.changed else "its result.json is gone"
 
 
 def _own(decision: Decision) -> list[Difference]:

@@ -19,11 +19,12 @@ from onerec.errors import DriftError, OneRecError
 from runner.attempt import Work
 from runner.changes import KeyChange, changes_text, key_changes
 from runner.decide import Decision, Facts, decide, drift_message, invalidated
-from runner.history import History, fold
+from runner.history import History, StepHistory, fold
 from runner.journal import Journal, read
 from runner.lock import hold, renew
 from runner.observe import read_document
 from runner.outcome import Outcome
+from runner.outputs import changed, measure
 from runner.records import adopt, record_start
 from runner.request import Request
 from runner.retry import Again, GiveUp, Tried, next_try
@@ -128,9 +129,10 @@ class _Execution:
         if decision.set_aside and made.path.exists():
             made.path.rename(made.replaced())
         first = self.history.step(step.name).attempts + 1
-        began_at, tried = _newest_checkpoint(step), []
+        began_at, reason = _newest_checkpoint(step), decision.reason
+        tried: list[Tried] = []
         for number in itertools.count(first):
-            self.listener.started(step, attempt=number, reason=decision.reason)
+            self.listener.started(step, attempt=number, reason=reason)
             began = time.monotonic()
             outcome = self._work.attempt(step, number=number, on_progress=partial(self._progressed, step))
             if outcome.state != "failed":
@@ -142,6 +144,8 @@ class _Execution:
             self.listener.failed(step, outcome, attempt=number, retry_in=pause)
             if isinstance(follows, GiveUp):
                 return _given_up(outcome, follows)
+            reached = tried[-1].checkpoint
+            reason = f"attempt {number} failed" + (f"; goes on from step {reached}" if reached else "")
             if self._is_stopped_within(follows.seconds):
                 return Outcome("interrupted", self.stop.exit_code, "stopped on request")
         raise AssertionError("attempts never run out")
@@ -205,13 +209,14 @@ def _changes(request: Request, decisions: Sequence[Decision]) -> tuple[KeyChange
 
 def find_facts(plan: Plan, history: History) -> dict[str, Facts]:
     """What is on the disk for each step of a plan."""
-    return {step.name: _facts_of(step, attempts=history.step(step.name).attempts) for step in plan.steps}
+    return {step.name: _facts_of(step, history.step(step.name)) for step in plan.steps}
 
 
-def _facts_of(step: Step, *, attempts: int) -> Facts:
+def _facts_of(step: Step, told: StepHistory) -> Facts:
     home = StepDir(Path(step.output_dir))
     return Facts(
-        result=read_document(home.result).get("attempt") == attempts,
+        result=read_document(home.result).get("attempt") == told.attempts,
         missing=tuple(output for output in step.outputs if not Path(output).exists()),
+        changed=tuple(changed(told.outputs, measure(step))) if told.outputs else (),
         checkpoints=tuple(home.checkpoints()) if step.kind == "train" else (),
     )

@@ -32,6 +32,8 @@ class StepHistory:
     ingredients: Mapping[str, object] = field(default_factory=dict)
     reason: str | None = None
     result: Mapping[str, object] = field(default_factory=dict)
+    outputs: Mapping[str, object] = field(default_factory=dict)
+    """What it left, measured when it was done (runner.outputs)."""
     seconds: float = 0.0
     """Running time, over all attempts since it was last made invalid."""
     began: float = 0.0
@@ -153,6 +155,7 @@ def _step_ended(step: StepHistory, event: Event) -> StepHistory:
         state=cast("Outcome", event["state"]),
         reason=cast("str | None", event.get("reason")),
         result=cast("dict[str, object]", event.get("result") or {}),
+        outputs=cast("dict[str, object]", event.get("outputs") or {}),
         seconds=step.seconds + _duration(step, event),
     )
 

@@ -13,13 +13,14 @@ from runner.cli.say import as_json, has_styles, say
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-PREFLIGHT_REFUSED = 3
+SOMETHING_LEFT, PREFLIGHT_REFUSED = 1, 3
 
 
 def plan_arguments(parser: ArgumentParser) -> None:
     """Options of `plan`."""
     add_manifest(parser)
     add_json(parser)
+    parser.add_argument("--check", action="store_true", help="exit with 1 when there is something to do")
 
 
 def plan(arguments: Namespace) -> int:
@@ -30,7 +31,8 @@ def plan(arguments: Namespace) -> int:
 
     found = view(load(arguments.manifest, arguments.settings).manifest, env=os.environ)
     say(as_json(plan_document(found)) if arguments.as_json else plan_text(found))
-    return 0
+    is_left = any(decision.action != "skip" for decision in found.decisions)
+    return SOMETHING_LEFT if arguments.check and is_left else 0
 
 
 def check_arguments(parser: ArgumentParser) -> None:

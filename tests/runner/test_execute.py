@@ -267,6 +267,19 @@ def test_a_deleted_output_is_made_again(tmp_path: Path, run: RunDir) -> None:
     assert attempts(run) == {**dict.fromkeys(STEPS, 1), "expand": 2}
 
 
+def test_an_output_that_was_cut_is_made_again(tmp_path: Path, run: RunDir) -> None:
+    manifest = write_manifest(tmp_path)
+    runner(tmp_path, manifest)
+    assert runner(tmp_path, "plan", manifest, "--check").returncode == 0
+    weights = run.stage("expand").model / "weights"
+    weights.write_text("these were not here")
+    plan = runner(tmp_path, "plan", manifest, "--check")
+    told = "model changed: 0 files of 0 bytes when it was made, now 1 file of 19 bytes"
+    assert (plan.returncode, told in plan.stdout) == (1, True)
+    assert runner(tmp_path, manifest).returncode == 0
+    assert attempts(run) == {**dict.fromkeys(STEPS, 1), "expand": 2}
+
+
 def test_a_changed_manifest_is_kept_beside_the_one_before(tmp_path: Path, run: RunDir) -> None:
     manifest = write_manifest(tmp_path)
     runner(tmp_path, manifest)
