@@ -1,6 +1,6 @@
 """Runs under a real Slurm of two nodes: `python -m pytest -m integration tests/testbeds/test_slurm.py`.
 
-Debian's slurmctld, slurmd, slurm-client and munge; 6 minutes on two cores.
+Debian's slurmctld, slurmd, slurm-client and munge; 11 minutes on two cores.
 """
 
 from __future__ import annotations
