@@ -49,6 +49,8 @@ class Attempt:
     argv: tuple[tuple[str, ...], ...] = ()
     reads: tuple[str, ...] = ()
     """Steps that it read from."""
+    event: int = 0
+    """Number of the newest event that tells of it: clocks may jump, the journal's order does not."""
 
     @property
     def seconds(self) -> float | None:
@@ -71,6 +73,19 @@ class Start:
     state: str = RUNNING
     reason: str | None = None
     exit_code: int | None = None
+    event: int = 0
+    """Number of the event that tells of it."""
+    ended_event: int = 0
+
+
+@dataclass(frozen=True)
+class Invalidation:
+    """That the outcome of earlier work no longer counts."""
+
+    time: float
+    steps: tuple[str, ...]
+    reason: str
+    event: int
 
 
 @dataclass(frozen=True)
@@ -79,8 +94,7 @@ class Story:
 
     starts: tuple[Start, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-    invalidated: tuple[tuple[float, tuple[str, ...], str], ...] = ()
-    """Time, steps and reason of each time that earlier work was set aside."""
+    invalidated: tuple[Invalidation, ...] = ()
     last_time: Mapping[str, float] = field(default_factory=dict)
     """When the newest event of each step was written."""
     last: float | None = None
@@ -94,25 +108,26 @@ class Story:
 def tell(events: Sequence[Event]) -> Story:
     """The story of all events; kinds that are not known here change nothing but the time of the last."""
     story = Story()
-    for event in events:
-        story = replace(_after(story, event), last=_number(event.get("time")))
+    for number, event in enumerate(events, start=1):
+        story = replace(_after(story, event, number), last=_number(event.get("time")))
     return story
 
 
-def _after(story: Story, event: Event) -> Story:
+def _after(story: Story, event: Event, number: int) -> Story:
     kind, time = event.get("event"), _number(event.get("time")) or 0.0
     if kind == "run_started":
-        return replace(_cut_off(story), starts=(*_cut_off(story).starts, _start(event, time)))
+        return replace(_cut_off(story), starts=(*_cut_off(story).starts, _start(event, time, number)))
     if kind == "run_ended" and story.starts:
-        ended = replace(story.starts[-1], ended=time, **_verdict(event))  # type: ignore[arg-type]
+        ended = replace(story.starts[-1], ended=time, ended_event=number, **_verdict(event))  # type: ignore[arg-type]
         return replace(story, starts=(*story.starts[:-1], ended))
     if kind == "step_started":
         story = _noting(story, event, time)
-        return replace(story, attempts=(*story.attempts, _attempt(story, event, time)))
+        return replace(story, attempts=(*story.attempts, _attempt(story, event, time, number)))
     if kind == "step_ended":
-        return _step_ended(_noting(story, event, time), event, time)
+        return _step_ended(_noting(story, event, time), event, time, number)
     if kind == "steps_invalidated":
-        told = (time, tuple(cast("list[str]", event["steps"])), str(event["reason"]))
+        steps = tuple(cast("list[str]", event["steps"]))
+        told = Invalidation(time, steps, str(event["reason"]), number)
         return replace(story, invalidated=(*story.invalidated, told))
     return story
 
@@ -130,7 +145,7 @@ def _noting(story: Story, event: Event, time: float) -> Story:
     return replace(story, last_time={**story.last_time, str(event["step"]): time})
 
 
-def _start(event: Event, time: float) -> Start:
+def _start(event: Event, time: float, number: int) -> Start:
     environment = event.get("environment")
     return Start(
         time=time,
@@ -138,10 +153,11 @@ def _start(event: Event, time: float) -> Start:
         argv=_texts(event.get("argv")),
         overrides=_texts(event.get("overrides")),
         environment=environment if isinstance(environment, dict) else {},
+        event=number,
     )
 
 
-def _attempt(story: Story, event: Event, time: float) -> Attempt:
+def _attempt(story: Story, event: Event, time: float, number: int) -> Attempt:
     argv = event.get("argv")
     return Attempt(
         step=str(event["step"]),
@@ -150,6 +166,7 @@ def _attempt(story: Story, event: Event, time: float) -> Attempt:
         began=time,
         argv=tuple(_texts(command) for command in argv) if isinstance(argv, list) else (),
         reads=_reads(event.get("ingredients")),
+        event=number,
     )
 
 
@@ -162,10 +179,10 @@ def _reads(ingredients: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(step for step in steps if step))
 
 
-def _step_ended(story: Story, event: Event, time: float) -> Story:
+def _step_ended(story: Story, event: Event, time: float, number: int) -> Story:
     open_ones = [
-        number
-        for number, one in enumerate(story.attempts)
+        index
+        for index, one in enumerate(story.attempts)
         if one.step == event["step"] and one.state == RUNNING
     ]
     if not open_ones:
@@ -176,6 +193,7 @@ def _step_ended(story: Story, event: Event, time: float) -> Story:
     attempts[open_ones[-1]] = replace(
         attempts[open_ones[-1]],
         ended=time,
+        event=number,
         told_seconds=_number(event.get("seconds")),
         failure=failure_of(told) if isinstance(told, dict) else None,
         **verdict,  # type: ignore[arg-type]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from runner.curves import finite
-from runner.flat import differences, flat
+from runner.flat import flat
+from runner.page.background import (
+    DatasetView,
+    commands,
+    dataset,
+    environment_changes,
+    findings,
+    manifest_changes,
+    resolved,
+)
 from runner.page.charts import charts_of, points_per_curve, thinned
 from runner.page.draw import Drawing, draw
 from runner.page.gather import Record, StepRecord
+from runner.page.happenings import HappeningView, attempt_row, fate, happenings
 from runner.page.pipeline import Picture, picture
-from runner.report import counted, decimals, duration, report_lines, size
+from runner.page.wording import count, moment, shown
+from runner.report import counted, decimals, duration, size
 from runner.status import StageStatus
 from runner.status_text import age_text
-from runner.story import KILLED, RUNNING, Attempt, Start
+from runner.story import KILLED
 
 SYMBOLS = {
     "done": "✓",
@@ -29,7 +36,6 @@ SYMBOLS = {
     "stale": "↻",
     "pending": "○",
 }
-COUNTS = ("rows", "samples", "tokens", "trained_tokens", "itemic_tokens")
 
 
 @dataclass(frozen=True)
@@ -41,27 +47,6 @@ class StageView:
     drawings: tuple[Drawing, ...]
     checkpoints: tuple[tuple[str, ...], ...]
     set_aside: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class HappeningView:
-    """One thing that happened to the run."""
-
-    at: str
-    state: str
-    text: str
-    lines: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DatasetView:
-    """A prepared dataset."""
-
-    name: str
-    figures: tuple[tuple[str, str], ...]
-    sources: tuple[tuple[str, float, tuple[str, ...]], ...]
-    """Name, share of the tokens, and samples, tokens, trained and itemic tokens, dropped."""
-    rejects: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -105,25 +90,20 @@ def view_of(record: Record, *, now: float) -> PageView:
         steps=tuple(_step_row(stage) for stage in status["stages"]),
         stages=tuple(_stages(record)),
         lineage=tuple(_lineage(record)),
-        happenings=tuple(_happenings(record)),
-        attempts=tuple(_attempt_row(record, one) for one in story.attempts),
-        faults=sum(_fate(record, one) in {"failed", KILLED} for one in story.attempts),
-        datasets=tuple(_dataset(step) for step in record.steps if step.summary),
-        findings=tuple(_findings(record)),
-        environment=tuple((key, _shown(value)) for key, value in flat(record.environment).items()),
-        environment_changes=tuple(_environment_changes(story.starts)),
+        happenings=tuple(happenings(record)),
+        attempts=tuple(attempt_row(record, one) for one in story.attempts),
+        faults=sum(fate(record, one) in {"failed", KILLED} for one in story.attempts),
+        datasets=tuple(dataset(step) for step in record.steps if step.summary),
+        findings=tuple(findings(record)),
+        environment=tuple((key, shown(value)) for key, value in flat(record.environment).items()),
+        environment_changes=tuple(environment_changes(story.starts)),
         manifest=record.manifest,
         overrides=record.history.overrides,
-        resolved=tuple(_resolved(record)),
-        manifest_changes=tuple(_manifest_changes(record)),
-        commands=tuple(_commands(record)),
+        resolved=tuple(resolved(record)),
+        manifest_changes=tuple(manifest_changes(record)),
+        commands=tuple(commands(record)),
         made=moment(now),
     )
-
-
-def moment(at: float | None) -> str:
-    """A time as people write it, of this machine's zone."""
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def _facts(record: Record, now: float) -> Iterator[tuple[str, str]]:
@@ -169,7 +149,7 @@ def _box(stage: StageStatus, conversions: Mapping[str, StageStatus]) -> Iterator
 
 
 def _step_row(stage: StageStatus) -> tuple[str, ...]:
-    steps = "" if stage["step"] is None else f"{stage['step']:,} of {_count(stage['total_steps'])}"
+    steps = "" if stage["step"] is None else f"{stage['step']:,} of {count(stage['total_steps'])}"
     return (
         stage["name"],
         stage["kind"],
@@ -204,7 +184,7 @@ def _stages(record: Record) -> Iterator[StageView]:
 
 def _figures(stage: StageStatus, step: StepRecord) -> Iterator[tuple[str, str]]:
     if stage["step"] is not None:
-        yield "steps", f"{stage['step']:,} of {_count(stage['total_steps'])}"
+        yield "steps", f"{stage['step']:,} of {count(stage['total_steps'])}"
     if stage["loss"] is not None:
         yield "loss", decimals(stage["loss"])
     if stage["validation_loss"] is not None:
@@ -245,9 +225,9 @@ def _lineage(record: Record) -> Iterator[tuple[str, str]]:
     for step in record.steps:
         name, result = step.step["name"], step.result
         if step.step["kind"] == "init_model" and name in done:
-            yield name, f"a model from nothing, {_count(result.get('parameters'))} parameters"
+            yield name, f"a model from nothing, {count(result.get('parameters'))} parameters"
         elif step.step["kind"] == "expand_vocab" and name in done:
-            yield name, f"{_count(result.get('new_rows'))} rows for itemic tokens"
+            yield name, f"{count(result.get('new_rows'))} rows for itemic tokens"
         elif step.checkpoints:
             newest = step.checkpoints[-1]
             counts = [pair[0] for pair in _values(result.get("counts")) if isinstance(pair, list) and pair]
@@ -255,194 +235,10 @@ def _lineage(record: Record) -> Iterator[tuple[str, str]]:
             yield name, f"step{newest.step}{tokens}" + ("" if name in done else ", not at its end")
 
 
-def _fate(record: Record, attempt: Attempt) -> str:
-    """The state of an attempt; one that was never ended and whose runner is gone was killed."""
-    return KILLED if attempt.state == RUNNING and record.status["state"] != "running" else attempt.state
-
-
-def _happenings(record: Record) -> Iterator[HappeningView]:
-    """Starts, stops and faults in order; attempts that just ended well are in the table of attempts."""
-    found: list[tuple[float, HappeningView]] = []
-    for number, start in enumerate(record.story.starts):
-        before = record.story.starts[number - 1] if number else None
-        found.append((start.time, _start_view(start, before)))
-        found += [
-            (one.began, view)
-            for one in record.story.attempts
-            if one.start == number
-            for view in _fault(record, one)
-        ]
-        if start.ended is not None:
-            found.append((start.ended, _end_view(start)))
-        elif start.state == KILLED or record.status["state"] != "running":
-            text = "its runner was killed: it wrote no end (kill -9, a lost machine, or want of memory)"
-            last = _last_of(record, number)
-            found.append((last, HappeningView(f"after {moment(last)}", KILLED, text)))
-    for at, steps, reason in record.story.invalidated:
-        found.append((at, HappeningView(moment(at), "stale", f"set aside: {', '.join(steps)}; {reason}")))
-    yield from (view for _, view in sorted(found, key=lambda pair: pair[0]))
-
-
-def _last_of(record: Record, start: int) -> float:
-    """When a start that was killed was last known to live."""
-    mine = [one.ended or one.began for one in record.story.attempts if one.start == start]
-    return max([record.story.starts[start].time, *mine])
-
-
-def _start_view(start: Start, before: Start | None) -> HappeningView:
-    """Who started it, and with which settings where they are others than before."""
-    who = "" if start.owner is None else f" by process {start.owner['pid']} on host {start.owner['host']}"
-    is_other = start.overrides != (before.overrides if before else ())
-    overrides = "".join(f" --set {text}" for text in start.overrides) or " no --set"
-    verb = "started" if before is None else "went on"
-    return HappeningView(moment(start.time), RUNNING, f"{verb}{who}" + (f";{overrides}" if is_other else ""))
-
-
-def _end_view(start: Start) -> HappeningView:
-    code = "" if start.exit_code is None else f" with exit code {start.exit_code}"
-    reason = f": {start.reason}" if start.reason else ""
-    return HappeningView(moment(start.ended), start.state, f"ended{code}, {start.state}{reason}")
-
-
-def _fault(record: Record, attempt: Attempt) -> Iterator[HappeningView]:
-    fate = _fate(record, attempt)
-    if fate not in {"failed", KILLED}:
-        return
-    step = next((one for one in record.steps if one.step["name"] == attempt.step), None)
-    lines = step.last_words.get(attempt.number, ()) if step and fate == "failed" else ()
-    text = f"{attempt.step}, attempt {attempt.number}: {_why(attempt, fate)}"
-    yield HappeningView(moment(attempt.ended or attempt.began), fate, text, tuple(lines))
-
-
-def _why(attempt: Attempt, fate: str) -> str:
-    if fate == KILLED:
-        return "killed with its runner"
-    kind = f"{attempt.failure.kind.replace('_', ' ')}: " if attempt.failure and attempt.failure.kind else ""
-    return kind + (attempt.reason or "failed")
-
-
-def _attempt_row(record: Record, attempt: Attempt) -> tuple[str, ...]:
-    fate = _fate(record, attempt)
-    failure = attempt.failure
-    rank = "" if failure is None or failure.rank is None else f"rank {failure.rank}"
-    host = "" if failure is None or failure.host is None else f" on {failure.host}"
-    return (
-        attempt.step,
-        str(attempt.number),
-        moment(attempt.began),
-        "" if attempt.seconds is None else duration(attempt.seconds),
-        fate,
-        "" if attempt.exit_code is None else str(attempt.exit_code),
-        (failure.kind or "").replace("_", " ") if failure else "",
-        rank + host,
-        (failure.exception if failure else None) or attempt.reason or "",
-    )
-
-
-def _dataset(step: StepRecord) -> DatasetView:
-    summary = step.summary
-    sources = summary.get("sources")
-    total = finite(summary.get("tokens")) or 0.0
-    rejects = summary.get("rejects")
-    return DatasetView(
-        name=step.step["name"].removeprefix("prepare:"),
-        figures=tuple(_dataset_figures(summary)),
-        sources=tuple(
-            (
-                str(name),
-                (finite(counts.get("tokens")) or 0.0) / total if total else 0.0,
-                tuple(
-                    _count(counts.get(key))
-                    for key in ("samples", "tokens", "trained_tokens", "itemic_tokens", "overlong_dropped")
-                ),
-            )
-            for name, counts in (sources.items() if isinstance(sources, dict) else ())
-            if isinstance(counts, dict)
-        ),
-        rejects=tuple(
-            (str(reason), _count(count))
-            for reason, count in (rejects.items() if isinstance(rejects, dict) else ())
-        ),
-    )
-
-
-def _dataset_figures(summary: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    for key in (*COUNTS, "rejected", "duplicate_uuids", "overlong_dropped", "longest_sample", "files"):
-        if key in summary:
-            yield key.replace("_", " "), _count(summary[key])
-    packing = summary.get("packing")
-    if isinstance(packing, dict):
-        yield "packs per epoch", _count(packing.get("packs_per_epoch"))
-        padding = finite(packing.get("padding_fraction"))
-        if padding is not None:
-            yield "padding", f"{padding:.2%}"
-
-
-def _findings(record: Record) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for step in record.steps:
-        lines = report_lines(step.result)
-        if lines and step.step["kind"] not in {"prepare", "convert"}:
-            yield step.step["name"], tuple(lines)
-
-
-def _environment_changes(
-    starts: Sequence[Start],
-) -> Iterator[tuple[str, tuple[tuple[str, str, str], ...]]]:
-    """What each start found otherwise than the one before it; the time is always another."""
-    told = [start for start in starts if start.environment]
-    for before, after in pairwise(told):
-        changed = differences(flat(before.environment), flat(after.environment))
-        rows = tuple((key, _shown(old), _shown(new)) for key, old, new in changed if key != "time")
-        yield moment(after.time), rows
-
-
-def _resolved(record: Record) -> Iterator[tuple[str, str, bool]]:
-    """Every key with its value, and whether an override set it."""
-    overridden = [text.partition("=")[0].strip() for text in record.history.overrides]
-    for key, value in flat(record.resolved).items():
-        is_set = any(key == one or key.startswith((f"{one}.", f"{one}[")) for one in overridden)
-        yield key, _shown(value), is_set
-
-
-def _manifest_changes(record: Record) -> Iterator[str]:
-    texts = [*record.older_manifests, record.manifest]
-    for number, (old, new) in enumerate(pairwise(texts), start=1):
-        lines = difflib.unified_diff(
-            old.splitlines(),
-            new.splitlines(),
-            f"manifest {number}",
-            f"manifest {number + 1}",
-            lineterm="",
-            n=1,
-        )
-        yield "\n".join(lines)
-
-
-def _commands(record: Record) -> Iterator[tuple[str, str, str]]:
-    newest = {one.step: one for one in record.story.attempts}
-    for step in record.steps:
-        name = step.step["name"]
-        if name in newest:
-            lines = "\n".join(shlex.join(command) for command in newest[name].argv)
-            yield name, f"{step.step['folder']}/command.sh", lines or step.command
+def summary_line(view: PageView) -> str:
+    """What the verb tells when the page is written."""
+    return f"{counted(len(view.stages), 'training stage')}, {counted(view.faults, 'fault')} survived"
 
 
 def _values(document: object) -> list[object]:
     return list(document.values()) if isinstance(document, dict) else []
-
-
-def _count(number: object) -> str:
-    return f"{number:,}" if isinstance(number, int) and not isinstance(number, bool) else "?"
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "(none)"
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "(none)"
-    return value if isinstance(value, str) else str(value)
-
-
-def summary_line(view: PageView) -> str:
-    """What the verb tells when the page is written."""
-    return f"{counted(len(view.stages), 'training stage')}, {counted(view.faults, 'fault')} survived"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.story import KILLED, Attempt, Failure, Start, Story, failure_of, tell
+from runner.story import KILLED, Attempt, Failure, Invalidation, Start, Story, failure_of, tell
 
 OWNER = {"host": "host1", "boot_id": "b", "pid": 5, "start_ticks": 6}
 READS = {
@@ -53,8 +53,9 @@ def test_an_attempt_is_told_from_its_beginning_to_its_end() -> None:
         failure=Failure("crash", 3, "host2", "SIGSEGV"),
         argv=(("x", "y"),),
         reads=("prepare:x", "first:convert"),
+        event=3,
     )
-    start = Start(1.0, OWNER, ("runner",), ("seed=2",), {"host": "h"})  # type: ignore[arg-type]
+    start = Start(1.0, OWNER, ("runner",), ("seed=2",), {"host": "h"}, event=1)  # type: ignore[arg-type]
     assert story == Story((start,), (attempt,), (), {"a": 3.0}, 3.0)
     assert story.attempts[0].seconds == 9.5
 
@@ -73,7 +74,7 @@ def test_work_that_was_set_aside_is_told() -> None:
     story = tell(
         events(started(), {"event": "steps_invalidated", "steps": ["a", "b"], "reason": "to be run again"})
     )
-    assert story.invalidated == ((2.0, ("a", "b"), "to be run again"),)
+    assert story.invalidated == (Invalidation(2.0, ("a", "b"), "to be run again", 2),)
 
 
 def test_a_clock_that_went_back_gives_no_negative_time() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import tomli
 from onerec.errors import ConfigError
 from runner.page import summary_line, write_page
 from runner.page.gather import gather
+from runner.page.happenings import happenings
 from runner.page.view import view_of
 from tests.runner.page.made import HOSTILE, make_run
 
@@ -73,6 +75,15 @@ def test_everything_that_happened_is_told(tmp_path: Path) -> None:
         "OutOfMemoryError: CUDA out of memory",
     )
     assert summary_line(view) == "2 training stages, 3 faults survived"
+
+
+def test_what_happened_is_told_in_the_order_of_the_journal_whatever_the_clock_said(tmp_path: Path) -> None:
+    record = gather(make_run(tmp_path))
+    usual = [one.text for one in happenings(record)]
+    starts = (record.story.starts[0], replace(record.story.starts[1], time=0.0))
+    attempts = tuple(replace(one, began=-one.began, ended=None) for one in record.story.attempts)
+    moved = replace(record, story=replace(record.story, starts=starts, attempts=attempts))
+    assert [one.text for one in happenings(moved)] == usual
 
 
 def test_checkpoints_data_and_changes_are_told(tmp_path: Path) -> None:
