@@ -15,6 +15,7 @@ from onerec.errors import ConfigError
 from runner.compose import run_of
 from runner.dataset_inputs import DatasetInputs, find_inputs
 from runner.inspection_text import findings_of, message_of
+from runner.launch.environment import program_env
 from runner.launch.ranks import world_size
 from runner.manifest.faults import dotted
 from runner.manifest.rules_references import used_datasets
@@ -40,10 +41,13 @@ def inspect(
     """
     if any(finding.level == "error" and not finding.place for finding in found):
         return (info("datasets", "not read: packages are missing"),)
+    if any(finding.level == "error" and finding.place == "cluster.env_file" for finding in found):
+        return (info("datasets", "not read: correct cluster.env_file first"),)
+    seen = program_env(env, loaded.manifest.cluster)
     findings: list[Finding] = []
     for name in loaded.manifest.datasets:
         if name in used_datasets(loaded.manifest):
-            findings += _inspect(loaded.manifest, name, found, env=env)
+            findings += _inspect(loaded.manifest, name, found, env=seen)
     return tuple(findings)
 
 

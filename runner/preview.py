@@ -10,6 +10,7 @@ from onerec.config import PreviewConfig
 from onerec.errors import ConfigError
 from runner.compose import run_of
 from runner.dataset_inputs import DatasetInputs, find_inputs, read_from
+from runner.launch.environment import program_env
 from runner.observe import read_document
 from runner.on_demand import run_program
 from runner.rundir import StepDir
@@ -36,7 +37,8 @@ def preview(
     with tempfile.TemporaryDirectory(prefix="runner-preview-") as folder:
         home = StepDir(Path(folder))
         config = _config(inputs, dataset=dataset, samples=samples, output_dir=folder)
-        code = run_program(config, home, env=env, shows_output=False)
+        seen = program_env(env, loaded.manifest.cluster)
+        code = run_program(config, home, env=seen, shows_output=False)
         return code, {"dataset": dataset, "stage": inputs.training[0].stage, **read_document(home.preview)}
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from onerec.slurm_task import read_task
 from runner.cgroup import count_oom_kills
+from runner.env_file import EnvFileError, variables_of
 from runner.guard import Guard
 from runner.last_words import last_words
 from runner.process import die_with_parent, identify
@@ -58,6 +59,11 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     if os.getppid() != parent or (parent == 1 and os.environ.get("RUNNER_PID") != "1"):
         return PARENT_GONE  # an orphan already: nobody would ever stop it
+    try:
+        os.environ.update(variables_of(os.environ.get("RUNNER_ENV_FILE")))
+    except EnvFileError as fault:
+        sys.stderr.write(f"error: {fault}\n")
+        return EnvFileError.exit_code
     _, log_dir, _, *trainer = arguments
     return Rank(Path(log_dir), rank=read_rank(os.environ)).run(trainer)
 

@@ -14,6 +14,7 @@ from runner.launch.script import script
 from runner.launch.values import Command, Toolchain
 from runner.observe import read_document
 from runner.process import identify
+from runner.redact import redacted_words
 from runner.rundir import StepDir
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def record_start(request: Request, journal: Journal) -> None:
     """Write down who starts, with what, where, and which steps there are."""
     found = read_document(request.plan.run.environment)  # its file holds only the newest start
     owner = identify(os.getpid())
-    journal.append("run_started", owner=owner, argv=sys.argv, environment=found, **_asked_for(request))
+    argv = redacted_words(sys.argv)
+    journal.append("run_started", owner=owner, argv=argv, environment=found, **_asked_for(request))
 
 
 def record_submission(request: Request, journal: Journal, *, job: str) -> None:
@@ -53,7 +55,7 @@ def _asked_for(request: Request) -> dict[str, object]:
     plan = request.plan
     return {
         "manifest_dir": request.manifest_dir,
-        "overrides": list(request.overrides),
+        "overrides": redacted_words(request.overrides),
         "steps": [
             {
                 "name": step.name,

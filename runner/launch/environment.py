@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runner.env_file import variables_of
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from runner.launch.values import Attempt, Toolchain
@@ -34,6 +36,11 @@ def is_scrubbed(name: str) -> bool:
     return name in SCRUBBED or name.startswith(SCRUBBED_PREFIXES)
 
 
+def program_env(env: Mapping[str, str], cluster: Cluster) -> dict[str, str]:
+    """What a program of the trainer finds that is run here and alone; raises EnvFileError."""
+    return {**env, **cluster.env, **variables_of(cluster.env_file)}
+
+
 def rank_env(
     home: StepDir,
     *,
@@ -57,6 +64,7 @@ def rank_env(
         "RUNNER_ATTEMPT": str(attempt.number),
         "RUNNER_NONCE": attempt.nonce,
         "RUNNER_RENDEZVOUS": str(home.rendezvous(attempt.number)),
+        **({"RUNNER_ENV_FILE": cluster.env_file} if cluster.env_file else {}),
         **_network_env(cluster, peers),
         **cluster.env,
     }

@@ -30,6 +30,7 @@ from runner.manifest.tables import (
     TrainStage,
 )
 from runner.manifest.validate import Document, understand
+from runner.redact import masked, redacted
 
 __all__ = [
     "BuildDataStage",
@@ -146,8 +147,9 @@ def _parse(path: Path, text: str) -> Document:
 
 def _syntax_fault(path: Path, text: str, found: str) -> Fault:
     syntax = explain(text, found)
-    source = "" if syntax.line is None else text.split("\n")[syntax.line - 1]
-    return _fault(path, syntax.message, syntax.remedy, syntax.line, syntax.column, source, code="syntax")
+    source = "" if syntax.line is None else masked(text.split("\n")[syntax.line - 1])
+    told = redacted(syntax.message), redacted(syntax.remedy)
+    return _fault(path, *told, syntax.line, syntax.column, source, code="syntax")
 
 
 def _fault(

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from onerec.errors import ConfigError
 from runner.manifest.positions import KeyPath, Position
 from runner.printable import printable as printable  # noqa: PLC0414 - found here too
+from runner.redact import masked, redacted
 
 Code = Literal[
     "unreadable",
@@ -105,15 +106,16 @@ class Source:
         return tuple(sorted(faults, key=lambda fault: (fault.line or 10**9, fault.column or 0)))
 
     def _fault_of(self, problem: Problem) -> Fault:
+        problem = replace(problem, message=redacted(problem.message))
         place = dotted(problem.path if problem.place is None else problem.place)
         for length in range(len(problem.path), 0, -1):
             path = problem.path[:length]
             if path in self.overrides:
-                file = f"--set {printable(self.overrides[path])}"
+                file = f"--set {printable(redacted(self.overrides[path]))}"
                 return Fault(file, None, None, place, problem.message, problem.remedy, code=problem.code)
             if path in self.positions:
                 at = self.positions[path]
-                source_line = self.lines[at.line - 1]
+                source_line = masked(self.lines[at.line - 1])
                 spot = (self.file, at.line, at.column)
                 return Fault(*spot, place, problem.message, problem.remedy, source_line, problem.code)
         return Fault(self.file, None, None, place, problem.message, problem.remedy, code=problem.code)

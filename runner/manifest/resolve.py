@@ -18,7 +18,7 @@ _PATHS_OF_STAGES = ("test_cases", "tokenizer_dir", "path", "resume_from")
 def with_absolute_inputs(manifest: Manifest, folder: Path) -> Manifest:
     """The manifest with every input path absolute, relative ones taken from `folder`; URLs stay."""
     model = manifest.model.model_copy(update=_absolute(manifest.model, ("base_model_dir",), folder))
-    inputs = _absolute(manifest.cluster, ("hostfile", "ssh_config"), folder)
+    inputs = _absolute(manifest.cluster, ("hostfile", "ssh_config", "env_file"), folder)
     cluster = manifest.cluster.model_copy(update=inputs)
     datasets = {name: _dataset(dataset, folder) for name, dataset in manifest.datasets.items()}
     stages = {name: _stage(stage, folder) for name, stage in manifest.stages.items()}
@@ -34,7 +34,7 @@ def with_absolute_inputs(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def _notify(notify: Notify, folder: Path) -> Notify:
-    """A program with a slash lies beside the manifest; one without is looked for on the PATH, as in a shell."""
+    """A program with a slash lies beside the manifest; one without is looked for on the PATH."""
     program = notify.command[0] if notify.command else ""
     if "/" not in program:
         return notify

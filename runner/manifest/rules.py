@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from onerec.config import Dataset
-from runner.manifest.faults import Problem
+from runner.manifest.faults import Problem, shown
 from runner.manifest.positions import KeyPath
 from runner.manifest.rules_cluster import check_cluster
 from runner.manifest.rules_datasets import check_stage_data
@@ -18,6 +18,7 @@ from runner.manifest.rules_paths import check_paths
 from runner.manifest.rules_references import check_references
 from runner.manifest.sources import URL_SCHEMES, source_parts, url_scheme
 from runner.manifest.tables import Manifest, Stage
+from runner.redact import has_credentials, redacted
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 """Names of runs, stages and datasets: they become parts of a path."""
@@ -94,6 +95,13 @@ def _check_source(path: KeyPath, source: str) -> Iterator[Problem]:
     if scheme and scheme not in URL_SCHEMES:
         known = ", ".join(f"{name}://" for name in URL_SCHEMES)
         yield Problem(path, f"{scheme}:// cannot be read", f"write a local path or one of {known}")
+    elif scheme and has_credentials(source):
+        yield Problem(
+            path,
+            f"{shown(redacted(source))}: the URL holds a secret, which would be kept in the run directory",
+            "leave it to variables such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, which "
+            "cluster.env_file can name a file of",
+        )
     if not source.strip():
         yield Problem(path, "is empty", "write a file, a folder, a glob or a URL")
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from runner.env_file import OWNED, VARIABLE
 from runner.manifest.faults import Problem, shown
 from runner.manifest.rules_slurm import check_slurm
 from runner.manifest.tables import Cluster
+from runner.redact import is_secret_name
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTERFACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,14}")
 _WORD = re.compile(r"[A-Za-z0-9/._+@][A-Za-z0-9/._+@-]*")
 """A path that Open MPI, which takes its arguments for ssh apart at blanks, passes on whole."""
-_OWNED = re.compile(
-    r"RANK|LOCAL_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|GROUP_RANK|ROLE_.*|MASTER_ADDR|MASTER_PORT"
-    r"|(TORCHELASTIC|PET|OMPI|PMIX|PRTE|SLURM|RUNNER)_.*"
-)
 
 
 def check_cluster(cluster: Cluster) -> Iterator[Problem]:
@@ -98,15 +95,21 @@ def _check_environment(cluster: Cluster) -> Iterator[Problem]:
             "write one that `ip link` shows, such as eth0",
         )
     for name, value in cluster.env.items():
-        if not _VARIABLE.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             yield Problem(
                 ("cluster", "env", name),
                 f"{name!r} is no name of a variable",
                 "use letters, digits and '_', no digit in front",
             )
-        elif _OWNED.fullmatch(name):
+        elif OWNED.fullmatch(name):
             yield Problem(("cluster", "env", name), f"{name!r} is set by the launcher", "remove it")
         elif not value.isprintable():
             yield Problem(
                 ("cluster", "env", name), "the value holds a character that is not printable", "remove it"
+            )
+        elif value and is_secret_name(name):
+            yield Problem(
+                ("cluster", "env", name),
+                f"{name!r} is a secret, and what is written here is kept in the run directory",
+                "put it into a file of NAME=value lines that only you can read, named by cluster.env_file",
             )

@@ -32,6 +32,7 @@ def check_paths(manifest: Manifest) -> Iterator[Problem]:
         (("model", "base_model_dir"), manifest.model.base_model_dir, "a folder with a downloaded model"),
         (("cluster", "hostfile"), manifest.cluster.hostfile, "a file of this machine"),
         (("cluster", "ssh_config"), manifest.cluster.ssh_config, "a file of this machine"),
+        (("cluster", "env_file"), manifest.cluster.env_file, "a file of NAME=value lines"),
     ]
     for name, stage in manifest.stages.items():
         for key, kind in PATHS_OF_STAGES.items():

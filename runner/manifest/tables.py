@@ -81,9 +81,9 @@ class Cluster(Section):
     numa_binding: Annotated[Literal["node", "socket", "exclusive", "core-complex"] | None, Topology] = None
     """torchrun with GPUs: the CPUs beside its GPU that each rank runs on; default: all."""
     max_restarts: Annotated[NonNegativeInt, Topology] = 2
-    """How often a step that a fault of the world ended is started again; each new checkpoint gives all back."""
+    """How often a step that a fault of the world ended is started again; a new checkpoint gives all back."""
     setup_timeout_seconds: Annotated[PositiveFloat, Topology] = 1800.0
-    """A rank hangs that shows nothing new for so long before its first step is done, or outside of training."""
+    """A rank hangs that shows nothing new for so long before its first step is done, or outside training."""
     step_timeout_seconds: Annotated[PositiveFloat, Topology] = 300.0
     """A rank hangs that shows nothing new for so long, and for 10 usual steps; then all are started again."""
     save_timeout_seconds: Annotated[PositiveFloat, Topology] = 1800.0
@@ -91,7 +91,9 @@ class Cluster(Section):
     stop_grace_seconds: Annotated[PositiveFloat, Topology] = 600.0
     """How long a stage that is asked to stop may take to end its step and save; then it is ended."""
     env: Annotated[dict[str, str], Topology] = Field(default_factory=dict)
-    """Exported to every process."""
+    """Exported to every process, and kept in the run directory: secrets belong into env_file."""
+    env_file: Annotated[str | None, Topology] = None
+    """File of NAME=value lines, on every host, for secrets: they reach every process and are kept nowhere."""
     slurm: Annotated[Slurm, Topology] = Field(default_factory=Slurm)
     """What a job asks for, with launcher "slurm"."""
 

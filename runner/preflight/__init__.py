@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from onerec.config import load_cases
 from onerec.errors import ConfigError
 from runner.disk import StageDisk, disks_of
+from runner.env_file import EnvFileError, variables_of
 from runner.hosts import HostfileError, read_hostfile
 from runner.manifest.faults import dotted
 from runner.manifest.tables import Manifest
@@ -40,8 +41,6 @@ PACKAGES = (
     "numpy",
 )
 """Distributions that the trainer needs."""
-
-_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
 
 
 def check(
@@ -111,13 +110,20 @@ def check_cluster(manifest: Manifest) -> Iterator[Finding]:
         yield from check_slurm(cluster, env=os.environ)
     if cluster.hostfile is not None:
         yield from _check_hostfile(manifest, Path(cluster.hostfile))
-    for name in cluster.env:
-        if _SECRET.search(name):
-            yield warning(
-                f"cluster.env.{name}",
-                "looks like a secret, and the manifest is copied into the run directory",
-                "keep it in a file that only you can read",
-            )
+    if cluster.env_file is not None:
+        yield from _check_env_file(Path(cluster.env_file))
+
+
+def _check_env_file(path: Path) -> Iterator[Finding]:
+    place = "cluster.env_file"
+    try:
+        variables_of(str(path))
+    except EnvFileError as fault:
+        message, _, remedy = str(fault).removeprefix(f"{place} ").rpartition("; ")
+        yield error(place, message, remedy)
+        return
+    if path.stat().st_mode & 0o077:
+        yield warning(place, f"others than you may read {path}", f"chmod 600 {shlex.quote(str(path))}")
 
 
 def _check_hostfile(manifest: Manifest, path: Path) -> Iterator[Finding]:

@@ -136,6 +136,8 @@ def paths_needed(manifest: Manifest, tools: Toolchain) -> dict[str, str]:
     found = {}
     if manifest.model.base_model_dir is not None:
         found[manifest.model.base_model_dir] = "model.base_model_dir"
+    if manifest.cluster.env_file is not None:
+        found[manifest.cluster.env_file] = "cluster.env_file"
     for name, dataset in manifest.datasets.items():
         for below, source in source_parts(dataset):
             if isinstance(source, str) and not url_scheme(source):

@@ -168,14 +168,14 @@ def test_a_script_is_printed(shell: str, program: Path) -> None:
 
 def test_a_tab_is_answered_at_once_and_without_torch(program: Path) -> None:
     """Seconds of the best of five, for the machine may be busy; the limit is that of the documentation."""
-    asked = {"input": "runner\nconvert\n--step\n\n", "capture_output": True, "text": True, "check": True}
+    asked = {"input": "runner\nconvert\n--step\n\n", "capture_output": True, "text": True}
     times = []
     for _ in range(5):
         began = time.perf_counter()
-        subprocess.run([program, "completion", "words"], env=environment(), **asked)
+        subprocess.run([program, "completion", "words"], env=environment(), check=True, **asked)
         times.append(time.perf_counter() - began)
     assert min(times) < 0.3
     argv = [sys.executable, "-X", "importtime", "-m", "runner", "completion", "words"]
-    loaded = subprocess.run(argv, env=environment(), **asked).stderr
+    loaded = subprocess.run(argv, env=environment(), check=True, **asked).stderr
     modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in loaded.splitlines()}
     assert not modules & {"torch", "pydantic", "pyarrow"}

@@ -110,6 +110,15 @@ def manifest_of(block: str) -> bytes:
     return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes.fromhex(found[1].decode()), text.encode())
 
 
+SECRETS = {
+    "hf_secret": "*" * 9,
+    '"k"': '"*"',
+    "key:secret@": "*" * 10 + "@",
+    "secret_key=abc": "secret_key=***",
+}
+"""What is written in the corpus as secrets, and how it is shown."""
+
+
 def whole_message(told: list[str], data: bytes) -> str:
     """The headlines, and under each that has a place its line and a caret."""
     lines = data.decode("latin-1" if b"\xe9" in data else "utf-8-sig", "replace").split("\n")
@@ -119,6 +128,8 @@ def whole_message(told: list[str], data: bytes) -> str:
         place = re.match(r"m\.toml:(\d+):(\d+): ", headline)
         if place and "is not UTF-8" not in headline:
             line, column = lines[int(place[1]) - 1], int(place[2])
+            for secret, stars in SECRETS.items():
+                line = line.replace(secret, stars)
             indent = "".join(
                 "\t" if mark == "\t" else " " for mark in printable(line[: column - 1], keep="\t")
             )

@@ -397,11 +397,34 @@ def test_an_output_folder_that_is_a_file_is_found():
     ]
 
 
-def test_a_secret_in_the_manifest_is_a_warning():
-    assert told(("[cluster]", '[cluster]\nenv = { HF_TOKEN = "x", NCCL_DEBUG = "WARN" }')) == [
-        "warning: cluster.env.HF_TOKEN: looks like a secret, and the manifest is copied into the run "
-        "directory; keep it in a file that only you can read"
-    ]
+@pytest.mark.parametrize(
+    ("content", "mode", "finding"),
+    [
+        (
+            None,
+            0o600,
+            "error: cluster.env_file: {} cannot be read: No such file or directory; correct the path",
+        ),
+        (
+            "A=1\n# b\nHF_TOKEN hf_x\n",
+            0o600,
+            "error: cluster.env_file: {}, line 3 is no NAME=value; correct it",
+        ),
+        ("RANK=1", 0o600, "error: cluster.env_file: {}, line 1: RANK is set by the launcher; remove it"),
+        ("HF_TOKEN=hf_x", 0o644, "warning: cluster.env_file: others than you may read {}; chmod 600 {}"),
+        ("export HF_TOKEN='hf_x'\n", 0o600, None),
+    ],
+)
+def test_the_file_of_secrets_is_looked_at_and_none_of_it_told(
+    content: str | None, mode: int, finding: str | None
+):
+    path = Path("secrets.env")
+    if content is not None:
+        path.write_text(content)
+        path.chmod(mode)
+
+    found = told(("[cluster]", '[cluster]\nenv_file = "secrets.env"'))
+    assert found == ([] if finding is None else [finding.format(path, path)])
 
 
 def test_a_dataset_that_no_stage_reads_is_a_warning():
