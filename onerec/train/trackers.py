@@ -102,8 +102,9 @@ class TrackerThread:
             found = tracker.start(self._run.name, config=self._run.config, resume_id=_id_of(record))
             write_json_atomically(record, {"id": found})
             while not isinstance(item := self._waiting.get(), str):
-                if not self._is_off:
-                    tracker.log(*item)
+                if self._is_off:
+                    return
+                tracker.log(*item)
             tracker.finish(item)
         except Exception as fault:  # noqa: BLE001 - packages of others raise anything, which ends no training
             self._switch_off(f"{type(fault).__name__}: {fault}")

@@ -91,16 +91,19 @@ def test_a_tracker_that_fails_is_told_of_once_and_switched_off(tmp_path, capsys,
 
 
 def test_a_tracker_that_hangs_costs_no_row_more_than_a_moment(tmp_path, capsys):
-    release = threading.Event()
+    entered, release = threading.Event(), threading.Event()
 
     class Hanging(Recorder):
         def log(self, scalars, step):
+            entered.set()
             release.wait(20)
             raise OSError("the server is gone")
 
     thread = thread_of(Hanging(), tmp_path, queue_rows=10, finish_seconds=0.2)
+    thread.tell({"loss": 1.0}, 0)
+    assert entered.wait(20)
     began = time.monotonic()
-    for step in range(100):
+    for step in range(1, 100):
         thread.tell({"loss": 1.0}, step)
     thread.close("done")
     assert time.monotonic() - began < 1
