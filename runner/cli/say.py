@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from runner.printable import printable
+
 HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 ENTER_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """The other screen, without a cursor, and lines that are too long are cut."""
 LEAVE_SCREEN = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+_STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def is_terminal() -> bool:
@@ -54,8 +58,14 @@ def redraw(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line or more that was asked for."""
-    write(text + "\n")
+    """Print a line or more that was asked for; of control characters only colours, and these where wanted."""
+    write(harmless(text) + "\n")
+
+
+def harmless(text: str) -> str:
+    """The text as a terminal may have it: names of files and words of others cannot make it do anything."""
+    parts = _STYLE.split(text) if has_styles() else [text]
+    return "".join(part if number % 2 else printable(part, keep="\n\t") for number, part in enumerate(parts))
 
 
 def write(text: str) -> None:
@@ -79,10 +89,11 @@ def stop_printing() -> None:
 
 def complain(text: str) -> None:
     """Print what is wrong."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text, keep="\n\t") + "\n")
     sys.stderr.flush()
 
 
 def as_json(document: object) -> str:
-    """A document as JSON that people can read too."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    """A document as JSON that people can read too; what is not printable is escaped, as JSON does it."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return "".join(mark if mark.isprintable() or mark == "\n" else json.dumps(mark)[1:-1] for mark in text)
