@@ -85,7 +85,7 @@ class PlainListener:
             outcome,
             attempt=attempt,
             retry_in=retry_in,
-            log=str(log),
+            log=log,
             tail=tail_of(log, lines=TAIL_LINES),
             run=self._run,
             stage=step.name,

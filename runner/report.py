@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from runner.history import History
     from runner.outcome import Outcome
@@ -33,17 +34,21 @@ def failure_text(
     *,
     attempt: int,
     retry_in: float | None,
-    log: str,
+    log: Path,
     tail: Sequence[str],
     run: RunDir,
     stage: str,
 ) -> str:
     """What failed, which rank, its last words, and what to do next."""
     lines = [f"{name} failed (attempt {attempt}): {outcome.reason}"]
-    if outcome.blamed is not None:
+    if outcome.blamed is not None and outcome.kind != "out_of_host_memory":  # which tells it itself
         lines[0] += f", peak memory {size(outcome.blamed['max_rss_kb'] * 1024)}"
     lines += [f"    {line}" for line in tail]
+    if outcome.collateral:
+        lines.append(f"  fell with it: {ranks_text(outcome.collateral)}")
     lines.append(f"  log: {log}")
+    if outcome.kind == "hang" and outcome.blamed_rank is not None:
+        lines.append(f"  where every rank stood: {log.parent}/rank-*.stacks.txt")
     if retry_in is not None:
         lines.append(f"  starting it again in {duration(retry_in)}")
         return "\n".join(lines)
@@ -51,6 +56,15 @@ def failure_text(
     lines.append(f"  more: runner logs {run.path} --stage {stage}{rank}")
     lines.append(f"  when it is mended: runner resume {run.path}")
     return "\n".join(lines)
+
+
+def ranks_text(ranks: Sequence[int]) -> str:
+    """`rank 3`; `ranks 0, 2`; `7 ranks, 0 to 7` where they are many."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    if len(ranks) <= 4:
+        return f"ranks {', '.join(map(str, ranks))}"
+    return f"{len(ranks)} ranks, {min(ranks)} to {max(ranks)}"
 
 
 def progress_text(name: str, figures: Mapping[str, object]) -> str:

@@ -163,5 +163,7 @@ class Training(Optim, Trainable, Compute, Checkpointing, Monitoring, Validating,
     @model_validator(mode="after")
     def _resuming_fits(self) -> Training:
         if self.resume_from is None and self.resume_from_tag is not None:
-            raise ValueError("resume_from_tag needs resume_from, the folder that holds that checkpoint; add it or remove this")
+            raise ValueError(
+                "resume_from_tag needs resume_from, the folder of that checkpoint; add it or remove this"
+            )
         return self

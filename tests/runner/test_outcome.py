@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from runner.hang import Hang, Standing
 from runner.outcome import Ended, Outcome, RankRecord, judge
 
 
@@ -133,3 +136,75 @@ def test_a_launcher_that_starts_nothing_is_told_with_its_code() -> None:
     found = ended(started=0, launcher=213)
     assert found.reason == "only 0 of 2 ranks were started; the launcher ended with 213"
     assert found.may_retry
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "retry"),
+    [
+        (record(0, 2), "config", False),
+        (record(0, 4), "drift", False),
+        (record(0, 6), "data", False),
+        (record(0, 7), "numeric", False),
+        (record(0, 9), "storage", False),
+        (record(0, 10), "unsafe", False),
+        (record(0, 3), "exit", False),
+        ({**record(0, 1), "fault": "told"}, "told", False),
+        ({**record(0, 1), "fault": "out_of_gpu_memory"}, "out_of_gpu_memory", False),
+        ({**record(0, 1), "fault": "exception"}, "exception", True),
+        (record(0, 1), "exception", True),
+        ({**record(0, 1), "fault": "lost_worker"}, "lost_worker", True),
+        ({**record(0, 1), "fault": "lost_worker", "oom_kills": 1}, "out_of_host_memory", True),
+        ({**record(0, 1), "fault": "lost_peer"}, "lost_peer", True),
+        (record(0, signal=9), "killed", True),
+        ({**record(0, signal=9), "oom_kills": 1}, "out_of_host_memory", True),
+        (record(0, signal=11), "crash", True),
+        (record(0, signal=6), "crash", True),
+        (record(0, signal=15), "killed", True),
+        (record(0, 137), "killed", True),
+    ],
+)
+def test_each_fault_is_of_a_kind(bad: RankRecord, kind: str, retry: bool) -> None:
+    found = ended(bad, record(1))
+    assert (found.kind, found.may_retry) == (kind, retry)
+
+
+def test_a_rank_that_only_saw_another_one_go_is_not_to_blame_though_its_clock_says_so() -> None:
+    saw: RankRecord = {**record(0, 1, at=1), "fault": "lost_peer", "exception": "RuntimeError: closed"}
+    fell: RankRecord = {**record(1, 1, at=9), "fault": "exception", "exception": "ValueError: no"}
+    found = ended(saw, fell)
+    assert (found.blamed_rank, found.collateral) == (1, (0,))
+    assert found.reason == "rank 1 on host1 exited 1: ValueError: no"
+    vanished = ended(saw)
+    assert vanished.reason == "rank 1 was killed together with its watcher (out of memory, or by hand)"
+
+
+def test_a_launcher_that_was_killed_took_all_its_ranks_along() -> None:
+    found = ended(launcher=-9)
+    assert found.reason == "the launcher was killed by SIGKILL, and its ranks ended with it"
+    assert (found.kind, found.blamed_rank, found.may_retry) == ("launcher", None, True)
+
+
+def test_memory_that_ran_out_is_explained() -> None:
+    starved: RankRecord = {**record(0, signal=9), "oom_kills": 1, "max_rss_kb": 12_300_000}
+    assert ended(starved, record(1)).reason == (
+        "rank 0 on host1 ran out of the host's memory, and the kernel killed it (peak 12.3 GB); "
+        "give the job more memory, or lower num_workers or nproc_per_node"
+    )
+
+
+def test_a_step_that_ends_early_with_0_is_not_done() -> None:
+    found = ended(record(0), record(1), result={"step": 3, "total_steps": 5})
+    assert found.reason == "every rank ended with 0, but its last step was 3 of 5: it did not reach its end"
+    assert (found.kind, found.may_retry) == ("unfinished", False)
+
+
+def test_a_hang_is_told_with_the_rank_that_is_behind() -> None:
+    hang = Hang(5, (Standing(0, "step", 7, 6.0), Standing(1, "data", 7, 6.0)))
+    facts = {"records": [], "started": [0, 1], "expected": 2, "launcher_codes": [-9], "result": None}
+    hung = Ended(**facts, stop_asked=False, hang=hang, hosts={1: "host2"})  # type: ignore[arg-type]
+    found = judge(hung)
+    assert (
+        found.reason == "rank 1 on host2 hung waiting for the data of step 8: nothing new for 6 s (limit 5 s)"
+    )
+    assert (found.exit_code, found.kind, found.collateral, found.may_retry) == (8, "hang", (0,), True)
+    assert judge(replace(hung, stop_asked=True)).state == "interrupted"

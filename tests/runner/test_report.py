@@ -82,7 +82,7 @@ def test_a_failure_is_told_with_the_last_words_and_what_to_do(retry_in: float | 
         outcome,
         attempt=2,
         retry_in=retry_in,
-        log="/log",
+        log=Path("/log"),
         tail=["Boom", "bang"],
         run=RUN,
         stage="stage1",

@@ -1,8 +1,8 @@
 """A stand-in for the trainer: writes what a step would write, and fails where STAND_IN tells it to.
 
 STAND_IN is JSON: by stage (or kind) {"code", "signal", "exception", "collateral", "hang", "never_ready",
-"rank", "attempts", "wait", "no_result", "delay"}. `collateral` is the error of the other ranks a moment later;
-with `hang` one rank sleeps for ever and the others wait for it.
+"rank", "attempts", "wait", "no_result", "delay"}. `collateral` is the error of the other ranks a moment
+later; with `hang` one rank sleeps for ever and the others wait for it.
 Its checkpoints and records are of the trainer's form, as far as `runner doctor` compares them.
 """
 
