@@ -20,6 +20,7 @@ Point = tuple[float, float]
 
 TAIL_BYTES = 1 << 16
 SAMPLE_BYTES = 1 << 14
+SAMPLE_ROWS = 8
 BLOCKS = "▁▂▃▄▅▆▇█"
 PLAIN_BLOCKS = "_.:-=+*#"
 
@@ -51,7 +52,8 @@ def course(path: Path, key: str, *, points: int) -> list[float]:
             parts = []
             for number in range(points):
                 file.seek((size - SAMPLE_BYTES) * number // (points - 1))
-                parts.append(_rows(file.read(SAMPLE_BYTES).split(b"\n")[(number > 0) : -1]))
+                lines = file.read(SAMPLE_BYTES).split(b"\n")[(number > 0) : -1]
+                parts.append(_rows(lines[-SAMPLE_ROWS:] if number == points - 1 else lines[:SAMPLE_ROWS]))
     except OSError:
         return []
     told = [[value for row in part if (value := _value(row, key)) is not None] for part in parts]
