@@ -14,6 +14,7 @@ from runner.attempt import log_of, tail_of
 from runner.history import fold
 from runner.journal import read
 from runner.observe import observe, read_document
+from runner.printable import printable
 from runner.report import (
     beside_the_bar,
     duration,
@@ -97,7 +98,9 @@ class BarListener(PlainListener):
     """The same on a terminal, with a bar for the running step."""
 
     def __init__(self, run: RunDir, console: Console) -> None:
-        super().__init__(run, lambda text: console.print(text, markup=False, highlight=False))
+        super().__init__(
+            run, lambda text: console.print(printable(text, keep="\n\t"), markup=False, highlight=False)
+        )
         self._console = console
         self._bar: Progress | None = None
 

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from contextlib import contextmanager, suppress
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from onerec.errors import OneRecError
@@ -108,7 +109,7 @@ def _write_owner(descriptor: int) -> None:
 
 def _in_use(path: Path) -> str:
     run = path.parent
-    remedy = f"wait for it, or stop it with: runner stop {run}"
+    remedy = f"wait for it, or stop it with: runner stop {quote(str(run))}"
     owner = _owner(path)
     if owner is None:  # its holder has just taken it
         return f"{run} is in use by another runner; {remedy}"

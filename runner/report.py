@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def failure_text(
         lines.append(f"  starting it again in {duration(retry_in)}")
         return "\n".join(lines)
     rank = "" if outcome.blamed_rank is None else f" --rank {outcome.blamed_rank}"
-    lines.append(f"  more: runner logs {run.path} --stage {stage}{rank}")
-    lines.append(f"  when it is mended: runner resume {run.path}")
+    lines.append(f"  more: runner logs {quote(str(run.path))} --stage {stage}{rank}")
+    lines.append(f"  when it is mended: runner resume {quote(str(run.path))}")
     return "\n".join(lines)
 
 
@@ -159,5 +160,5 @@ def _places(status: RunStatus, run: RunDir) -> list[str]:
     return [
         *models,
         f"  logs: {run.path}/<stage>/stdout.log, stderr.log, logs/attempt-<n>/",
-        f"  curves: tensorboard --logdir {run.path}",
+        f"  curves: tensorboard --logdir {quote(str(run.path))}",
     ]

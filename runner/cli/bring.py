@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from onerec.errors import OneRecError
@@ -99,7 +100,7 @@ def stop(arguments: Namespace) -> int:
     from runner.stop import CLEANLY, NOW, ask_to_stop
 
     run = find_run(arguments.run)
-    go_on = f"go on with: runner resume {run.path}"
+    go_on = f"go on with: runner resume {quote(str(run.path))}"
     if not is_running(run):
         job = waiting_job(run)
         if job is None:
@@ -181,10 +182,11 @@ def _submit(request: Request) -> int:
     if job is None:
         tell(f"run {run.name} in {run.path}: all is done, nothing was submitted")
         return 0
+    path = quote(str(run.path))
     tell(
         f"run {run.name} in {run.path}: submitted as job {job} of Slurm\n"
-        f"  watch it:    runner status {run.path} --watch, once it has begun runner logs {run.path} -f\n"
-        f"  stop it:     runner stop {run.path}\n"
+        f"  watch it:    runner status {path} --watch, once it has begun runner logs {path} -f\n"
+        f"  stop it:     runner stop {path}\n"
         f"  its output:  {run.job_log}"
     )
     return 0

@@ -30,9 +30,7 @@ def convert_arguments(parser: ArgumentParser) -> None:
         default=5.0,
         help="largest safetensors file; default: 5",
     )
-    outside = parser.add_argument_group(
-        "a checkpoint outside of a run, also one that OpenOneRec's trainer wrote"
-    )
+    outside = parser.add_argument_group("a checkpoint outside of a run, also OpenOneRec's")
     outside.add_argument(
         "--from",
         dest="source",

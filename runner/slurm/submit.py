@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from onerec.errors import DriftError
@@ -90,5 +91,5 @@ def _refuse_second(run: RunDir, submission: Submission | None) -> None:
     if submission is not None and state is not None:
         raise RunInUseError(
             f"{run.path} is in use: job {submission.job} of Slurm is {state}; "
-            f"see runner status, or end it with: runner stop {run.path}"
+            f"see runner status, or end it with: runner stop {quote(str(run.path))}"
         )
