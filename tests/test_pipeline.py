@@ -24,9 +24,16 @@ from tests.tiny_run import (
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_programme, tmp_path_factory):
-    """A run that nothing disturbed."""
+    """A run that nothing disturbed, with secrets in its environment and in a file."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = runner(folder, write_manifest(folder, tiny_programme))
+    (folder / "secrets.env").write_text("AWS_SECRET_ACCESS_KEY=planted-in-file\n")
+    (folder / "secrets.env").chmod(0o600)
+    manifest = write_manifest(folder, tiny_programme, cluster='launcher = "local"\nenv_file = "secrets.env"')
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_TOKEN", "WANDB_API_KEY", "AWS_SESSION_TOKEN"):
+            patch.setenv(name, f"planted-{name}")
+        done = runner(folder, manifest)
+    assert "planted" not in done.stdout + done.stderr
     return folder, done.stdout
 
 
@@ -63,6 +70,12 @@ def test_every_file_of_the_run_directory_is_there(undisturbed):
     inside = {path.name for path in (run / "stage2" / latest / f"global_{latest}").iterdir()}
     assert inside == {"model", "optimizer", "dataloader", "trainer.json", "converted"}
     assert (undisturbed[0] / "runs/latest").resolve() == run.resolve()
+
+
+def test_no_secret_is_in_any_file_of_the_run_directory(undisturbed):
+    files = [path for path in (undisturbed[0] / "runs").rglob("*") if path.is_file()]
+    assert len(files) > 50
+    assert [path for path in files if b"planted" in path.read_bytes()] == []
 
 
 def test_the_doctor_finds_nothing(undisturbed):
