@@ -134,6 +134,9 @@ class BarListener(PlainListener):
         self._take_down()
         super().failed(step, outcome, attempt=attempt, retry_in=retry_in)
 
+    def _print(self, text: str) -> None:
+        self._console.print(printable(text, keep="\n\t"), markup=False, highlight=False)
+
     def close(self) -> None:
         """Give the terminal back, whatever happened."""
         self._take_down()

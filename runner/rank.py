@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     try:
         os.environ.update(variables_of(os.environ.get("RUNNER_ENV_FILE")))
     except EnvFileError as fault:
-        sys.stderr.write(f"error: {fault}\n")
+        os.write(2, f"error: {fault}\n".encode())
         return EnvFileError.exit_code
     _, log_dir, _, *trainer = arguments
     return Rank(Path(log_dir), rank=read_rank(os.environ)).run(trainer)

@@ -39,7 +39,7 @@ def test_every_example_is_a_call_that_is_understood(example: str) -> None:
     assert parse(words[1:]) is not None
 
 
-@pytest.mark.parametrize("columns", [50, 80, 200])
+@pytest.mark.parametrize("columns", [60, 80, 200])
 def test_the_width_is_that_of_columns(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     commands = {f"  {command}" for told in help.HELP.values() for command, _ in told.examples}
