@@ -117,7 +117,10 @@ def judge(ended: Ended) -> Outcome:
     first = min(failing, key=_order, default=None)
     if first is not None and not (first["told_to_stop"] and ended.stop_asked):
         fell = first["told_to_stop"] or kind_of(first) == "lost_peer"
-        return _blame_gone(ended) or _blame(first, failing) if fell else _blame(first, failing)
+        gone = _blame_gone(ended) if fell else None
+        if gone is None and first["told_to_stop"]:
+            return _blame_launcher(ended)
+        return gone or _blame(first, failing)
     if failing or any(record["exit_code"] == STOPPED for record in ended.records):
         return _stopped()
     return _without_failing_rank(ended)
@@ -197,6 +200,13 @@ def _blame_gone(ended: Ended) -> Outcome | None:
     reason = f"rank {gone[0]} was killed together with its watcher (out of memory, or by hand)"
     others = tuple(sorted({*recorded, *gone} - {gone[0]}))
     return Outcome("failed", 1, reason, blamed_rank=gone[0], kind="killed", collateral=others)
+
+
+def _blame_launcher(ended: Ended) -> Outcome:
+    """No rank failed by itself and nobody asked to stop: a launcher gave up, as one whose host is lost."""
+    codes = ", ".join(str(code) for code in ended.launcher_codes)
+    reason = f"no rank failed by itself; the launcher ended with {codes}, as when a host is lost"
+    return Outcome("failed", 1, reason, kind="launcher")
 
 
 def _blame_hang(ended: Ended, hang: Hang) -> Outcome:

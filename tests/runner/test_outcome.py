@@ -208,3 +208,11 @@ def test_a_hang_is_told_with_the_rank_that_is_behind() -> None:
     )
     assert (found.exit_code, found.kind, found.collateral, found.may_retry) == (8, "hang", (0,), True)
     assert judge(replace(hung, stop_asked=True)).state == "interrupted"
+
+
+def test_where_all_were_told_to_stop_and_nobody_asked_the_launcher_is_to_blame() -> None:
+    told = record(0, signal=15, at=1, told=True), record(1, signal=9, at=2, told=True)
+    found = ended(*told, launcher=255)
+    assert found.reason == ("no rank failed by itself; the launcher ended with 255, as when a host is lost")
+    assert (found.kind, found.blamed_rank, found.may_retry) == ("launcher", None, True)
+    assert ended(*told, launcher=255, stop=True).state == "interrupted"
