@@ -72,6 +72,7 @@ _OF_OTHERS = {
     "per_device_train_batch_size": _PACKS,
     "bf16": _BF16,
     "fp16": _BF16,
+    "warmup_ratio": "write num_warmup_steps: a number of steps",
     "deepspeed": "remove it: weights, gradients and optimizer are sharded over all ranks (sharding)",
     "fsdp": "remove it: weights, gradients and optimizer are sharded over all ranks (sharding)",
 }
@@ -137,6 +138,7 @@ _SYNONYMS = {
     "num_nodes": "nnodes",
     "nodes": "nnodes",
     "run_name": "name",
+    "report_to": "trackers",
 }
 """What other trainers call a key of ours."""
 

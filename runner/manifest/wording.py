@@ -45,6 +45,11 @@ _EXAMPLES = {
     "a list": "write [ ... ]",
 }
 """What to write where nothing better is known."""
+_TRUTHS = {
+    **dict.fromkeys(("true", "yes", "on"), "true"),
+    **dict.fromkeys(("false", "no", "off"), "false"),
+}
+"""Texts that people mean a truth value by."""
 _BOUNDS = {
     "greater_than": ("above", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -189,17 +194,23 @@ def _as_wanted(value: object, wanted: str) -> str:
     """The same value in the wanted type, where that is plain."""
     if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict):
         return f"write {shown(value[0])} without brackets"
-    if isinstance(value, str) and wanted != "a text" and _reads_as(value, wanted):
-        return f"write {value} without quotes"
+    if isinstance(value, str):
+        return _text_as_wanted(value, wanted)
     if wanted == "a text" and isinstance(value, (int, float)):
         return f'write "{shown(value)}", with quotes'
-    if wanted == "a whole number" and isinstance(value, float) and value.is_integer():
+    if wanted == "a whole number" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return f"write {int(value)}"
     return ""
 
 
+def _text_as_wanted(text: str, wanted: str) -> str:
+    if wanted == "a list":
+        return f"write [{', '.join(shown(word) for word in text.split())}]"
+    if wanted == "true or false" and text.lower() in _TRUTHS:
+        return f"write {_TRUTHS[text.lower()]} without quotes"
+    return f"write {text} without quotes" if _reads_as(text, wanted) else ""
+
+
 def _reads_as(text: str, wanted: str) -> bool:
-    if wanted == "true or false":
-        return text in ("true", "false")
     pattern = r"[+-]?[0-9_]+" if wanted == "a whole number" else r"[+-]?[0-9_.]+([eE][+-]?[0-9]+)?"
     return wanted in ("a whole number", "a number") and re.fullmatch(pattern, text) is not None
