@@ -33,7 +33,10 @@ from tests.runner.programme import (
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the programme came to its end; read only."""
     folder = tmp_path_factory.mktemp("finished")
-    assert runner(folder, write_manifest(folder)).returncode == 0
+    ended = runner(folder, write_manifest(folder))
+    # the story of a run is what was asked for, and so on stdout; stderr is for what is wrong
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("run small in ")
     return folder
 
 
