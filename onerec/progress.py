@@ -72,8 +72,15 @@ class Progress:
 
 
 def say(line: str, *, is_warning: bool = False) -> None:
-    """Write a line to the console; one that cannot be written (a full disk behind it) costs nothing."""
+    """Write a line to the console; one that cannot be written (a full disk behind it) costs nothing.
+
+    Names of files and sources are of others: what a terminal would obey is escaped.
+    """
     stream = sys.stderr if is_warning else sys.stdout
+    shown = "".join(
+        mark if mark.isprintable() or mark in "\n\t" else mark.encode("unicode_escape").decode()
+        for mark in line
+    )
     with contextlib.suppress(OSError):
-        stream.write(f"{line}\n")
+        stream.write(f"{shown}\n")
         stream.flush()
