@@ -19,6 +19,7 @@ from runner.new.text import manifest_text
 
 SHIPPED = Path(__file__).parents[2] / "manifests"
 """The manifests of a checkout; an installed package has none."""
+_NONE_SHIPPED = "this installation has none: they are in the folder manifests of the project"
 
 
 def write_new(
@@ -41,7 +42,7 @@ def copy_shipped(name: str, output: Path | None) -> Path:
     if found is None:
         remedy = did_you_mean(name, known) or f"shipped are {listed(known)}"
         if not known:
-            remedy = "this installation has none: they are in the folder manifests of the project"
+            remedy = _NONE_SHIPPED
         if Path(name).is_dir():
             remedy = f"give its data too: runner new {printable(name)} DATA"
         raise ConfigError(f"there is no manifest '{printable(name)}'; {remedy}")
@@ -52,8 +53,11 @@ def copy_shipped(name: str, output: Path | None) -> Path:
 
 
 def shipped_lines() -> Iterator[str]:
-    """Each shipped manifest with its first comment."""
-    for path in sorted(SHIPPED.glob("*.toml")):
+    """Each shipped manifest with its first comment, or why there is none."""
+    found = sorted(SHIPPED.glob("*.toml"))
+    if not found:
+        yield _NONE_SHIPPED
+    for path in found:
         lines = path.read_text(encoding="utf-8").splitlines()
         about = next((line[2:] for line in lines if line.startswith("# ")), "")
         yield f"{path.stem:<14} {about}"
@@ -72,8 +76,8 @@ def _prove(text: str) -> None:
         try:
             load(path)
         except ManifestError as fault:
-            told = "; ".join(f"{one.place}: {one.message}" for one in fault.faults)
-            raise ConfigError(f"no manifest can be written: {told}; give other names or paths") from fault
+            told = "\n".join(f"{one.place}: {one.message}; {one.remedy}" for one in fault.faults)
+            raise ConfigError(f"no manifest can be written:\n{told}") from fault
 
 
 def _refuse_existing(path: Path) -> None:
