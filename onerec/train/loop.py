@@ -67,9 +67,9 @@ def train(config: TrainConfig) -> dict[str, object]:
 class Training:
     """The running of a session: position, counts and last figures, all of the newest step that is known."""
 
-    def __init__(self, session: Session, saver: Saver, *, heart: Heart) -> None:
+    def __init__(self, session: Session, saver: Saver, *, heart: Heart | None = None) -> None:
         start = session.start
-        self.session, self.saver, self.heart = session, saver, heart
+        self.session, self.saver, self.heart = session, saver, heart or Heart(None)
         self.step = start.step if start else 0
         self.loss = start.loss if start else float("nan")
         self.saved_step = self.step if _own_checkpoint(session) else -1

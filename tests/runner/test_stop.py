@@ -31,8 +31,11 @@ def test_each_ctrl_c_asks_for_more(stop_file: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP])
-def test_a_second_signal_asks_for_more_but_not_the_same_one_sent_twice(stop_file: Path, number: int) -> None:
+def test_a_second_signal_asks_for_more_but_not_the_same_one_sent_twice(
+    stop_file: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = 100.0
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_DFL)  # nohup may be around the tests
     with StopRequests(stop_file, clock=lambda: now) as stop:
         levels = []
         for at in (100.0, 100.2, 102.0, 110.0, 120.0):
