@@ -109,7 +109,7 @@ class Pulses:
             limit = self._limits.of(standing.phase, usual_step=usual)
             if standing.seconds > limit:
                 return Hang(limit, standings)
-        if not running and now - self._began > self._limits.setup:
+        if not self._moved and now - self._began > self._limits.setup:  # ended ranks have been seen
             return Hang(self._limits.setup, ())
         return None
 

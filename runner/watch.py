@@ -102,10 +102,13 @@ class Watch:
         """What the processes of a step without signs of life have done, as far as they are on this host."""
         found: dict[int, Beat | None] = {}
         for path in self._home.process_records(self._attempt):
-            trainer = read_document(path).get("trainer")
-            if isinstance(trainer, dict) and is_alive(cast("Identity", trainer)):
-                done = hash((cpu_ticks(trainer["pid"]), self._seen))
-                found[int(path.name[5:10])] = Beat("set-up", 0, done)
+            rank, trainer = int(path.name[5:10]), read_document(path).get("trainer")
+            if not isinstance(trainer, dict):
+                continue
+            if trainer.get("host") != os.uname().nodename:  # cannot be judged from here
+                found[rank] = Beat("set-up", 0, time.monotonic_ns())
+            elif is_alive(cast("Identity", trainer)):
+                found[rank] = Beat("set-up", 0, hash((cpu_ticks(trainer["pid"]), self._seen)))
         return found
 
     def _ask_for_stacks(self) -> dict[int, Stacks]:

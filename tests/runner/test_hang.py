@@ -76,6 +76,7 @@ def test_ranks_that_have_ended_are_not_waited_for() -> None:
     pulses = Pulses(LIMITS, now=0)
     assert pulses.look({0: beat("step")}, now=1) is None
     assert pulses.look({}, now=90) is None
+    assert look_every_second(pulses, {}, begin=91, end=300) is None
 
 
 def test_an_attempt_in_which_no_rank_starts_is_found() -> None:
