@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-FAR_SECONDS = 12.0
-"""A holder on another host renews every three seconds; one that does not for so long is gone."""
+FAR_SECONDS = 60.0
+"""A holder on another host that does not renew for so long is gone; between attempts it is silent for 25."""
 POLL_SECONDS = 0.5
 
 
