@@ -36,12 +36,12 @@ class Processes:
     def _sort(self, pid, line):
         if "multiprocessing.forkserver" in line or "multiprocessing.spawn" in line:
             self.workers.append(pid)
-        elif "runner.rank" in line and "torchrun" not in line and "mpirun" not in line:
+        elif "torchrun" in line or "mpirun" in line:  # whose arguments name the shim and the trainer too
+            self.launchers.append(pid)
+        elif "runner.rank" in line:
             self.shims.append(pid)
         elif "-m onerec" in line:
             self.trainers.append(pid)
-        elif "torchrun" in line or "mpirun" in line:
-            self.launchers.append(pid)
         elif "-m runner " in line:
             self.runner.append(pid)
 
