@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from onerec.pulse import read_beat
 from runner.journal import read
 from runner.rundir import RunDir
 from tests.doctor import assert_healthy
@@ -132,7 +133,8 @@ def test_a_stopped_rank_is_found_named_and_started_again(started: Start, tmp_pat
     limits = settings(max_restarts=1, step_timeout_seconds=1.5)
     process = started(tmp_path, manifest, *two_ranks("torchrun"), *limits)
     found = processes(run, "first")
-    waiting(run, "first")
+    beat = run.stage("first").heartbeat(1, 1)
+    wait_until(lambda: read_beat(beat) is not None and read_beat(beat).phase == "step")  # type: ignore[union-attr]
     began = time.monotonic()
     os.kill(found[1]["trainer"]["pid"], signal.SIGSTOP)
     wait_until(lambda: len(failures(run)) == 1, seconds=20)
