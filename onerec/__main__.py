@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PROGRAMS = {
     "build_data": "onerec.build.data:build_data",
+    "encode_items": "onerec.build.encode:encode_items",
+    "evaluate": "onerec.evaluate.program:evaluate",
+    "recommend": "onerec.evaluate.recommend:recommend",
     "init_model": "onerec.model.init:init_model",
     "expand_vocab": "onerec.model.expand:expand_vocab",
     "prepare": "onerec.data.preparation.prepare:prepare",

@@ -1,17 +1,21 @@
-"""Items, users and their histories in time order, and the split that keeps each last item apart.
+"""Items, users and their events in time order, column by column, so that millions of them fit into memory.
 
 Every source is brought into this form; nothing here knows where the data came from.
+
+Shapes: N items, U users, E events. The events of user u stand at offsets_U1[u] to offsets_U1[u + 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from onerec.errors import DataError
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-History = tuple[int, ...]
-"""Item numbers (places in `Interactions.items`) of one user, oldest first."""
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,15 @@ class Item:
     """One item and what is written about it."""
 
     pid: str
-    title: str
-    year: int | None
-    genres: tuple[str, ...]
+    title: str = ""
+    year: int | None = None
+    categories: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def has_text(self) -> bool:
+        """Whether anything is written about it."""
+        return bool(self.title or self.text)
 
 
 @dataclass(frozen=True)
@@ -35,75 +45,43 @@ class User:
 
 
 @dataclass(frozen=True)
-class Event:
-    """One user met one item at a time in seconds."""
-
-    uid: str
-    pid: str
-    timestamp: int
-
-
-@dataclass(frozen=True)
 class Interactions:
-    """A data set; `histories[i]` belongs to `users[i]` and holds each item at most once."""
+    """A data set. Within a user events are ordered by time, then by item; items and users by natural_key."""
 
     items: tuple[Item, ...]
     users: tuple[User, ...]
-    histories: tuple[History, ...]
-    repeats: int
-    """Events left out because the same user had met the same item before."""
+    offsets_U1: Int64
+    items_E: Int32
+    """Number of each event's item: its place in `items`."""
+    times_E: Int64
+    """Seconds."""
+    ratings_E: Float32 | None = None
+    """NaN where an event has none."""
+    types_E: Int32 | None = None
+    """Place in `type_names`; -1 where an event has none."""
+    type_names: tuple[str, ...] = ()
+    queries_E: pa.StringArray | None = None
+    """What the user asked for; null where nothing is known."""
+    embeddings_ND: Float32 | None = None
+    """Given vectors of the items."""
+    remarks: tuple[str, ...] = field(default=())
+    """What was found odd and what was done about it, in lines for people, with counts and examples."""
 
+    @property
+    def num_events(self) -> int:
+        """E."""
+        return len(self.items_E)
 
-@dataclass(frozen=True)
-class Split:
-    """`train[i]` is the history of user i without its last item, which is `heldout[i]`.
+    def history(self, user: int) -> Int32:
+        """Items of all events of one user, oldest first."""
+        return self.items_E[self.offsets_U1[user] : self.offsets_U1[user + 1]]
 
-    A user with a single event has no held-out item: None.
-    """
-
-    train: tuple[History, ...]
-    heldout: tuple[int | None, ...]
-
-    def popularity(self, num_items: int) -> list[int]:
-        """Number of training events of each item."""
-        counts = [0] * num_items
-        for history in self.train:
-            for item in history:
-                counts[item] += 1
-        return counts
-
-
-def gather(items: Iterable[Item], users: Iterable[User], events: Iterable[Event]) -> Interactions:
-    """Order everything: items and users by id, events by (timestamp, item id).
-
-    Users without events are left out. Raises DataError for an event whose item is not described.
-    """
-    ordered_items = tuple(sorted(items, key=lambda item: natural_key(item.pid)))
-    number_of = {item.pid: number for number, item in enumerate(ordered_items)}
-    known = {user.uid: user for user in users}
-    by_user: dict[str, list[tuple[int, int]]] = {}
-    for event in events:
-        if event.pid not in number_of:
-            raise DataError(f"user {event.uid} met item {event.pid}, which the item file does not describe")
-        by_user.setdefault(event.uid, []).append((event.timestamp, number_of[event.pid]))
-    uids = sorted(by_user, key=natural_key)
-    histories = tuple(tuple(dict.fromkeys(item for _, item in sorted(by_user[uid]))) for uid in uids)
-    return Interactions(
-        items=ordered_items,
-        users=tuple(known.get(uid, User(uid)) for uid in uids),
-        histories=histories,
-        repeats=sum(map(len, by_user.values())) - sum(map(len, histories)),
-    )
+    @property
+    def users_of_events(self) -> Int32:
+        """Number of each event's user."""
+        return np.repeat(np.arange(len(self.users), dtype=np.int32), np.diff(self.offsets_U1))
 
 
 def natural_key(identifier: str) -> tuple[int, int, str]:
     """Order of ids: whole numbers by value and first, then everything else as text."""
     return (0, int(identifier), identifier) if identifier.isdecimal() else (1, 0, identifier)
-
-
-def split_last(histories: tuple[History, ...]) -> Split:
-    """Hold the last item of every history of two items or more out."""
-    return Split(
-        train=tuple(history[:-1] if len(history) > 1 else history for history in histories),
-        heldout=tuple(history[-1] if len(history) > 1 else None for history in histories),
-    )

@@ -6,24 +6,28 @@ Sections check what they are given; they never fill in or change it.
 
 from __future__ import annotations
 
+from onerec.config.build import OUTPUTS, TASKS, BuildData, Columns, Policy
 from onerec.config.cases import ChatMessage, GenerationCase, load_cases
 from onerec.config.data import (
-    BuildData,
     DataOrder,
     Dataset,
     Mixture,
     PreparedDataset,
     StageSource,
 )
+from onerec.config.evaluation import BASELINES, Evaluation
 from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
 from onerec.config.programs import (
     BuildDataConfig,
     ConvertConfig,
+    EncodeItemsConfig,
+    EvaluateConfig,
     ExpandVocabConfig,
     InitModelConfig,
     InspectDataConfig,
     PrepareConfig,
     PreviewConfig,
+    RecommendConfig,
     ShardConfig,
     StepConfig,
     TestModelConfig,
@@ -53,16 +57,23 @@ from onerec.config.training import (
 )
 
 __all__ = [
+    "BASELINES",
+    "OUTPUTS",
+    "TASKS",
     "BuildData",
     "BuildDataConfig",
     "ChatMessage",
     "Checkpointing",
+    "Columns",
     "Compute",
     "ConvertConfig",
     "Cosmetic",
     "DataOrder",
     "Dataset",
     "Duration",
+    "EncodeItemsConfig",
+    "EvaluateConfig",
+    "Evaluation",
     "ExpandVocabConfig",
     "FieldClass",
     "GenerationCase",
@@ -75,9 +86,11 @@ __all__ = [
     "Monitoring",
     "NonNegativeFloat",
     "Optim",
+    "Policy",
     "PrepareConfig",
     "PreparedDataset",
     "PreviewConfig",
+    "RecommendConfig",
     "Section",
     "ShardConfig",
     "Share",

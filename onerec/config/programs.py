@@ -16,7 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from onerec.config.data import BuildData, DataOrder, Dataset
+from onerec.config.build import BuildData, Columns
+from onerec.config.data import DataOrder, Dataset
+from onerec.config.evaluation import Evaluation
 from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
 from onerec.config.section import Cosmetic, Section, Topology
 from onerec.config.training import (
@@ -35,10 +37,25 @@ class BuildDataConfig(Section):
 
     kind: Literal["build_data"] = "build_data"
     output_dir: str
-    """Gets pretrain/, sft/, test/ (parquet, file_list.json) and items.parquet."""
+    """Gets the folders of OUTPUTS, items.parquet, histories.parquet and codebooks/."""
     seed: NonNegativeInt
     vocab: Vocab
     data: BuildData
+
+
+class EncodeItemsConfig(Section):
+    """Give new items ids by the codebooks of a build_data stage; the ids that there are stay as they are."""
+
+    kind: Literal["encode_items"] = "encode_items"
+    output_dir: str
+    """Folder of this step's own records."""
+    built_dir: str
+    """Output folder of the build_data stage: its items.parquet and codebooks/."""
+    items: str
+    """Table of the new items, with the columns that the build had."""
+    columns: Columns
+    target: str
+    """The parquet file to write: pid, sid, sid_text, title of the new items."""
 
 
 class InitModelConfig(Section):
@@ -149,6 +166,12 @@ class TrainConfig(Section):
     checkpoint: Checkpointing
     monitor: Monitoring
     validating: Validating = Field(default_factory=Validating)
+    hit_rate_dir: str | None = None
+    """Parquet folder of chat rows that are answered by an item: questions of the hit rate."""
+    item_map: str | None = None
+    """items.parquet of the items that may be answers; with hit_rate_dir."""
+    add_think_pattern: bool = False
+    """How the stage's datasets render chat rows, and so the questions."""
     duration: Duration
 
 
@@ -172,6 +195,10 @@ class ConvertConfig(Section):
     """Hugging Face folder that the stage started from: its config and tokenizer go along."""
     base_model: Annotated[str | None, Cosmetic] = None
     """Name of the model that the programme started from, for the model card."""
+    best: bool = False
+    """Without step: the checkpoint that best.json of the stage names, not the newest."""
+    item_map: str | None = None
+    """items.parquet that goes along with the model, for whoever asks it for items."""
     manifest: Annotated[str | None, Cosmetic] = None
     """The run's manifest, whose digest the model card tells."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
@@ -208,8 +235,50 @@ class TestModelConfig(Section):
     """How the training stage rendered its chat rows."""
 
 
+class EvaluateConfig(Section):
+    """Measure recommenders on held-out events, beside simple models of the same split."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    output_dir: str
+    """Gets evaluation.json (figures), ranks.parquet (per user and model) and result.json."""
+    seed: NonNegativeInt
+    models: Annotated[dict[str, str], Field(min_length=1)]
+    """Hugging Face folders by the name that they have in the table; the first one is the model."""
+    built_dir: str
+    """Output folder of a build_data stage: test/, test_tasks/, items.parquet, histories.parquet."""
+    split: Literal["validation", "test"] = "test"
+    """Which held-out events are asked for."""
+    evaluation: Evaluation
+    add_think_pattern: bool = False
+    """How the training stage rendered its chat rows."""
+    device: Annotated[Literal["auto", "cpu", "cuda"], Topology] = "auto"
+    """Where the models run; auto: on a GPU if torch sees one."""
+
+
+class RecommendConfig(Section):
+    """Answer for users given by their histories, with a model folder that has an item map."""
+
+    kind: Literal["recommend"] = "recommend"
+    output_dir: str
+    """Gets recommendations.json."""
+    model_dir: str
+    histories: Annotated[tuple[tuple[str, ...], ...], Field(min_length=1)]
+    """Item ids (pid) of each user, oldest first."""
+    top_k: PositiveInt = 10
+    num_beams: PositiveInt = 32
+    exclude_history: bool = True
+    question: str | None = None
+    """What is asked, with {history} in it; default: the wording that the model was trained with."""
+    add_think_pattern: bool | None = None
+    """How questions are rendered; default: as the model's item map says."""
+    device: Annotated[Literal["auto", "cpu", "cuda"], Topology] = "auto"
+
+
 StepConfig = Annotated[
     BuildDataConfig
+    | EncodeItemsConfig
+    | EvaluateConfig
+    | RecommendConfig
     | InitModelConfig
     | ExpandVocabConfig
     | PrepareConfig
