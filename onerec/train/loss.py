@@ -5,7 +5,6 @@ N trained positions, V vocabulary rows, F frozen rows, R trained rows, D width, 
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +12,13 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from onerec.model.itemic_rows import SplitHead
+from onerec.train.head import Head, multiply
+from onerec.train.next_tokens import NextTokens, next_tokens
 
 LOGITS_BYTES = 700 << 20
 """Logits that exist at one time: 1,024 positions of 176,384 rows in fp32."""
 TILE_ROWS = 128
 """Matrix products work in tiles; chunks larger than one are a multiple of it."""
-ALIGNED_COLUMNS = 64
-"""Where a part of the logits may start; 16 bytes are what products ask for, lines of caches are longer."""
 
 
 class PackLoss(NamedTuple):
@@ -52,19 +51,8 @@ class PackedLanguageModel(nn.Module):
         scale: float,
     ) -> PackLoss:
         """Loss of the positions `trained_N`, summed and times `scale`; per-position losses stay unscaled."""
-        hidden_1TD = self.lm.get_submodule("model")(
-            input_ids=input_ids_T[None],
-            position_ids=position_ids_T[None],
-            use_cache=False,
-            cu_seqlens=cu_seqlens,
-            max_seqlen=max_seqlen,
-        ).last_hidden_state
-        hidden_ND = hidden_1TD[0].index_select(0, trained_N)
-        head = self.lm.get_submodule("lm_head")
-        if isinstance(head, SplitHead):
-            frozen_FD, trained_RD = head.weight[: head.first_row], head.itemic_rows
-        else:
-            frozen_FD, trained_RD = None, head.weight
+        hidden_ND = self._hidden(input_ids_T, position_ids_T, cu_seqlens, max_seqlen, trained_N)
+        trained_RD, frozen_FD = self._rows()
         loss, losses_N = head_loss(
             hidden_ND,
             trained_RD,
@@ -74,6 +62,47 @@ class PackedLanguageModel(nn.Module):
             scale=scale,
         )
         return PackLoss(loss, losses_N)
+
+    def predict(
+        self,
+        input_ids_T: torch.Tensor,
+        *,
+        position_ids_T: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        max_seqlen: int,
+        at_N: torch.Tensor,
+        ids: range,
+    ) -> NextTokens:
+        """What comes after the positions `at_N` of a pack; with FSDP2 it counts as a forward pass too."""
+        hidden_ND = self._hidden(input_ids_T, position_ids_T, cu_seqlens, max_seqlen, at_N)
+        head = Head(*self._rows())
+        row_bytes = _at_least_fp32(hidden_ND).itemsize * head.columns
+        rows = chunk_rows(len(hidden_ND), row_bytes=row_bytes, minibatch_size=self._minibatch_size)
+        return next_tokens(hidden_ND, head, ids=ids, rows=rows)
+
+    def _hidden(
+        self,
+        input_ids_T: torch.Tensor,
+        position_ids_T: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        max_seqlen: int,
+        at_N: torch.Tensor,
+    ) -> torch.Tensor:
+        hidden_1TD = self.lm.get_submodule("model")(
+            input_ids=input_ids_T[None],
+            position_ids=position_ids_T[None],
+            use_cache=False,
+            cu_seqlens=cu_seqlens,
+            max_seqlen=max_seqlen,
+        ).last_hidden_state
+        return hidden_1TD[0].index_select(0, at_N)
+
+    def _rows(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Rows of the head that train, and those before them that do not."""
+        head = self.lm.get_submodule("lm_head")
+        if isinstance(head, SplitHead):
+            return head.itemic_rows, head.weight[: head.first_row]
+        return head.weight, None
 
 
 def head_loss(
@@ -122,7 +151,7 @@ class _HeadLoss(torch.autograd.Function):
         wants_gradients: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         wants_hidden, wants_weight = (is_needed and wants_gradients for is_needed in ctx.needs_input_grad[:2])
-        head = _Head(weight_RD, frozen_FD)
+        head = Head(weight_RD, frozen_FD)
         gradients = _Gradients(hidden_ND, head, scale=scale, hidden=wants_hidden, weight=wants_weight)
         losses_N = _losses(hidden_ND, labels_N, head, gradients, minibatch_size=minibatch_size)
         ctx.save_for_backward(*gradients.finished())
@@ -141,39 +170,10 @@ class _HeadLoss(torch.autograd.Function):
         return hidden, weight, None, None, None, None, None
 
 
-class _Head:
-    """Frozen and trained rows side by side: the columns of the logits that are theirs.
-
-    Trained columns start at an aligned one, since matrix products are slow from odd addresses; the gap before
-    them has a probability of zero.
-    """
-
-    def __init__(self, weight_RD: torch.Tensor, frozen_FD: torch.Tensor | None) -> None:
-        self.weight_RD = weight_RD
-        self._frozen = 0 if frozen_FD is None else frozen_FD.shape[0]
-        first = -(-self._frozen // ALIGNED_COLUMNS) * ALIGNED_COLUMNS
-        self.trained = slice(first, first + weight_RD.shape[0])
-        self.columns = self.trained.stop
-        self.parts = [(self.trained, weight_RD)]
-        if frozen_FD is not None:
-            self.parts.insert(0, (slice(0, self._frozen), frozen_FD))
-
-    def columns_of(self, labels_N: torch.Tensor) -> torch.Tensor:
-        """Column of each label's logit."""
-        gap = self.trained.start - self._frozen
-        return labels_N + (labels_N >= self._frozen) * gap if gap else labels_N
-
-    def logits(self, hidden_CD: torch.Tensor, *, out_CV: torch.Tensor) -> None:
-        """All logits of a chunk, written to `out_CV`."""
-        for columns, rows in self.parts:
-            _multiply(hidden_CD, rows.T, out=out_CV[:, columns])
-        out_CV[:, self._frozen : self.trained.start] = -torch.inf
-
-
 def _losses(
     hidden_ND: torch.Tensor,
     labels_N: torch.Tensor,
-    head: _Head,
+    head: Head,
     gradients: _Gradients,
     *,
     minibatch_size: int | None,
@@ -222,7 +222,7 @@ class _Gradients:
     """Gradients of hidden states and trained head rows, gathered chunk by chunk; the rows' in fp32."""
 
     def __init__(
-        self, hidden_ND: torch.Tensor, head: _Head, *, scale: float, hidden: bool, weight: bool
+        self, hidden_ND: torch.Tensor, head: Head, *, scale: float, hidden: bool, weight: bool
     ) -> None:
         self.wanted = hidden or weight
         self._inputs_ND, self._head, self._scale = hidden_ND, head, scale
@@ -241,41 +241,17 @@ class _Gradients:
             if _at_least_fp32(sum_CD) != sum_CD.dtype:
                 sum_CD = torch.empty_like(sum_CD, dtype=_at_least_fp32(sum_CD))
             for part, (columns, rows) in enumerate(self._head.parts):
-                _multiply(slope_CV[:, columns], rows, out=sum_CD, times=self._scale, add=part > 0)
+                multiply(slope_CV[:, columns], rows, out=sum_CD, times=self._scale, add=part > 0)
             self._hidden_ND[chunk] = sum_CD
         if self._weight_RD is not None:
             slope_RC = slope_CV[:, self._head.trained].T
             inputs_CD = self._inputs_ND[chunk]
-            _multiply(slope_RC, inputs_CD, out=self._weight_RD, times=self._scale, add=chunk.start > 0)
+            multiply(slope_RC, inputs_CD, out=self._weight_RD, times=self._scale, add=chunk.start > 0)
 
     def finished(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """The two gradients in the formats of what they belong to."""
         weight_RD, self._weight_RD = self._weight_RD, None
         return self._hidden_ND, None if weight_RD is None else weight_RD.to(self._head.weight_RD.dtype)
-
-
-def _multiply(
-    left: torch.Tensor, right: torch.Tensor, *, out: torch.Tensor, times: float = 1.0, add: bool = False
-) -> None:
-    """`times` x left @ right, summed in the format of `out`: written to it, or added."""
-    if left.dtype == out.dtype:
-        out.addmm_(left, right, beta=int(add), alpha=times)
-    elif _multiplies_into_fp32(left.device, left.dtype):
-        torch.addmm(out, left, right, out_dtype=out.dtype, beta=int(add), alpha=times, out=out)
-    else:
-        out.addmm_(left.to(out.dtype), right.to(out.dtype), beta=int(add), alpha=times)
-
-
-@functools.cache
-def _multiplies_into_fp32(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this torch multiplies matrices of 16 bits into fp32 there; on CUDA it does from 2.8 on."""
-    ones = torch.ones(16, 16, device=device, dtype=dtype)
-    total = torch.ones(16, 16, device=device)
-    try:
-        torch.addmm(total, ones, ones, out_dtype=torch.float32, out=total)
-    except (RuntimeError, TypeError):
-        return False
-    return bool((total == 17).all())
 
 
 def _at_least_fp32(tensor: torch.Tensor) -> torch.dtype:
