@@ -1,0 +1,1 @@
+"""Semantic ids: vectors of items, residual k-means over them, one id per item, and ids for new items."""
