@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onerec.build.interactions import Interactions
-from onerec.build.sources import fetch
+from onerec.build.sources import amazon, fetch, tables
 from onerec.build.sources.gather import Raw, gather
 from onerec.build.sources.movielens import KNOWN_SETS
 from onerec.build.sources.oddities import Oddities
@@ -30,20 +30,16 @@ def find(data: BuildData, *, cache_dir: Path) -> Found:
     Raises ConfigError for places that do not hold what they should, DataError for a source that cannot be
     found, read, or is against the policy.
     """
-    raw, origin, licence, domain = _raw(data, cache_dir=cache_dir)
-    interactions = gather(raw, data=data, oddities=Oddities(origin))
-    return Found(interactions, origin, licence, domain)
+    oddities = Oddities(data.source or f"{data.interactions} and {data.items}")
+    raw, origin, licence, domain = _raw(data, cache_dir=cache_dir, oddities=oddities)
+    return Found(gather(raw, data=data, oddities=oddities), origin, licence, domain)
 
 
-def _raw(data: BuildData, *, cache_dir: Path) -> tuple[Raw, str, str | None, str]:
+def _raw(data: BuildData, *, cache_dir: Path, oddities: Oddities) -> tuple[Raw, str, str | None, str]:
     if data.source in KNOWN_SETS:
         known = KNOWN_SETS[data.source]
         found = fetch.find(known, data.path, cache_dir=cache_dir, download=data.download)
         return found.raw, found.origin, known.licence, "film"
-    if data.source == "amazon-reviews":
-        from onerec.build.sources import amazon  # noqa: PLC0415 - read only where it is asked for
-
-        return (*amazon.read(data.path), None, "product")
-    from onerec.build.sources import tables  # noqa: PLC0415
-
-    return (*tables.read(data), None, "item")
+    if data.source is not None:
+        return amazon.read(data.path, oddities), str(data.path), amazon.LICENCE, "product"
+    return tables.read(data, oddities), f"{data.interactions} and {data.items}", None, "item"

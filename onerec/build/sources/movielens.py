@@ -5,13 +5,14 @@ Parses text only; finding and fetching the files is the business of `fetch.py`.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import csv
 
 from onerec.build.interactions import Item, User
 from onerec.build.sources.gather import Raw, RawEvents
@@ -29,42 +30,19 @@ GENRES = (
 )  # fmt: skip
 """Genre columns of GroupLens' u.item, in order."""
 OCCUPATIONS = (
-    "other",
-    "educator",
-    "artist",
-    "clerical",
-    "student",
-    "customer service",
-    "health care",
-    "executive",
-    "farmer",
-    "homemaker",
-    "student",
-    "lawyer",
-    "programmer",
-    "retired",
-    "sales",
-    "scientist",
-    "self-employed",
-    "engineer",
-    "craftsman",
-    "unemployed",
-    "writer",
-)
+    "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
+    "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
+    "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
+    "tradesman/craftsman", "unemployed", "writer",
+)  # fmt: skip
 """Numbers of occupations in MovieLens-1M's users.dat, by its README."""
 
+RATING_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+UNDER_18 = 1
+"""MovieLens-1M's number for all ages below 18, the only one that is not an age of its range."""
 YEAR_AT_END = re.compile(r"\s*\((\d{4})\)\s*$")
 NO_TITLE = {"unknown", "unkonwn"}
 """Item 267 of MovieLens-100K has no title: GroupLens and recbole spell that differently."""
-
-
-class Rating(NamedTuple):
-    """One event."""
-
-    uid: str
-    pid: str
-    rating: float
-    timestamp: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +53,7 @@ class Format:
     items: str
     users: str
     encoding: str
-    parse_events: Callable[[str], Iterator[Rating]]
+    parse_events: Callable[[bytes], RawEvents]
     parse_items: Callable[[str], Iterator[Item]]
     parse_users: Callable[[str], Iterator[User]]
 
@@ -101,7 +79,6 @@ class KnownSet:
     num_users: int
     num_items: int
     url: str
-    size: int
     md5: str
     """As GroupLens publishes it."""
     pypi_package: str | None = None
@@ -133,7 +110,7 @@ class KnownSet:
             raise DataError(f"{sorted(files)} are not {self.title}; it has {self.wanted}")
         try:
             return Raw(
-                events=_columns(known.parse_events(files[known.events].decode(known.encoding))),
+                events=known.parse_events(files[known.events]),
                 items=tuple(known.parse_items(files[known.items].decode(known.encoding))),
                 users=tuple(known.parse_users(files.get(known.users, b"").decode(known.encoding))),
             )
@@ -144,18 +121,30 @@ class KnownSet:
 
     def is_complete(self, raw: Raw) -> bool:
         """Whether these are all of the set's users, items and events, and no others."""
-        users = len(set(raw.events.users_E.to_pylist()))
+        users = len(raw.events.users_E.unique())
         found = (len(raw.events.users_E), users, len(raw.items))
         return found == (self.num_events, self.num_users, self.num_items)
 
 
-def _columns(ratings: Iterator[Rating]) -> RawEvents:
-    uids, pids, values, times = zip(*ratings, strict=True)
+def _ratings(text: bytes, names: tuple[str, ...] | None) -> RawEvents:
+    """Events of tab-separated lines, with `names` where the first line does not name the columns."""
+    if not text.strip():
+        raise ValueError("no events")
+    table = csv.read_csv(
+        io.BytesIO(text),
+        read_options=csv.ReadOptions(column_names=names),
+        parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+        convert_options=csv.ConvertOptions(
+            column_types=dict.fromkeys(("user_id", "item_id"), pa.string())
+            | dict.fromkeys(("rating", "timestamp"), pa.float64()),
+            null_values=[],
+        ),
+    ).combine_chunks()
     return RawEvents(
-        users_E=pa.array(uids, pa.string()),
-        items_E=pa.array(pids, pa.string()),
-        times_E=np.array(times, dtype=np.int64),
-        ratings_E=np.array(values, dtype=np.float32),
+        users_E=table["user_id"].combine_chunks(),
+        items_E=table["item_id"].combine_chunks(),
+        times_E=table["timestamp"].to_numpy().astype(np.int64),
+        ratings_E=table["rating"].to_numpy().astype(np.float32),
     )
 
 
@@ -170,10 +159,8 @@ def _item(pid: str, title: str, year: str, genres: list[str]) -> Item:
     )
 
 
-def _grouplens_events(text: str) -> Iterator[Rating]:
-    for line in text.splitlines():
-        uid, pid, rating, timestamp = line.split("\t")
-        yield Rating(uid, pid, float(rating), int(timestamp))
+def _grouplens_events(text: bytes) -> RawEvents:
+    return _ratings(text, RATING_COLUMNS)
 
 
 def _grouplens_items(text: str) -> Iterator[Item]:
@@ -189,10 +176,8 @@ def _grouplens_users(text: str) -> Iterator[User]:
         yield User(uid, int(age), gender, occupation)
 
 
-def _dat_events(text: str) -> Iterator[Rating]:
-    for line in text.splitlines():
-        uid, pid, rating, timestamp = line.split("::")
-        yield Rating(uid, pid, float(rating), int(timestamp))
+def _dat_events(text: bytes) -> RawEvents:
+    return _ratings(text.replace(b"::", b"\t"), RATING_COLUMNS)
 
 
 def _dat_items(text: str) -> Iterator[Item]:
@@ -202,10 +187,15 @@ def _dat_items(text: str) -> Iterator[Item]:
 
 
 def _dat_users(text: str) -> Iterator[User]:
-    """Ages are those of ranges: 25 is 25 to 34."""
     for line in text.splitlines():
         uid, gender, age, occupation, _ = line.split("::")
-        yield User(uid, int(age), gender, OCCUPATIONS[int(occupation)])
+        yield _coded_user(uid, age, gender, occupation)
+
+
+def _coded_user(uid: str, age: str, gender: str, occupation: str) -> User:
+    """A user of MovieLens-1M. Ages begin a range, 25 is 25 to 34; of one below 18 no age is known."""
+    known_age = None if int(age) == UNDER_18 else int(age)
+    return User(uid, known_age, gender, OCCUPATIONS[int(occupation)])
 
 
 def _table(text: str) -> Iterator[dict[str, str]]:
@@ -217,9 +207,10 @@ def _table(text: str) -> Iterator[dict[str, str]]:
             yield dict(zip(names, line.rstrip("\r").split("\t"), strict=True))
 
 
-def _recbole_events(text: str) -> Iterator[Rating]:
-    for row in _table(text):
-        yield Rating(row["user_id"], row["item_id"], float(row["rating"]), int(float(row["timestamp"])))
+def _recbole_events(text: bytes) -> RawEvents:
+    header, _, lines = text.partition(b"\n")
+    names = tuple(name.partition(":")[0] for name in header.decode().rstrip("\r").split("\t"))
+    return _ratings(lines, names)
 
 
 def _recbole_items(text: str) -> Iterator[Item]:
@@ -233,7 +224,12 @@ def _recbole_users(text: str) -> Iterator[User]:
         yield User(row["user_id"], int(row["age"]), row["gender"], row["occupation"])
 
 
-def _recbole(name: str) -> Format:
+def _recbole_coded_users(text: str) -> Iterator[User]:
+    for row in _table(text):
+        yield _coded_user(row["user_id"], row["age"], row["gender"], row["occupation"])
+
+
+def _recbole(name: str, parse_users: Callable[[str], Iterator[User]]) -> Format:
     return Format(
         events=f"{name}.inter",
         items=f"{name}.item",
@@ -241,7 +237,7 @@ def _recbole(name: str) -> Format:
         encoding="utf-8",
         parse_events=_recbole_events,
         parse_items=_recbole_items,
-        parse_users=_recbole_users,
+        parse_users=parse_users,
     )
 
 
@@ -258,13 +254,12 @@ ML_100K = KnownSet(
             parse_items=_grouplens_items,
             parse_users=_grouplens_users,
         ),
-        _recbole("ml-100k"),
+        _recbole("ml-100k", _recbole_users),
     ),
     num_events=100_000,
     num_users=943,
     num_items=1682,
     url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-    size=4_924_029,
     md5="0e33842e24a9c977be4e0107933c0723",
     pypi_package="recbole==1.2.1",
 )
@@ -281,13 +276,12 @@ ML_1M = KnownSet(
             parse_items=_dat_items,
             parse_users=_dat_users,
         ),
-        _recbole("ml-1m"),
+        _recbole("ml-1m", _recbole_coded_users),
     ),
     num_events=1_000_209,
     num_users=6040,
     num_items=3883,
     url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",
-    size=5_917_549,
     md5="c4d9eecfca2ab87c1945afe126590906",
 )
 KNOWN_SETS = {known.name: known for known in (ML_100K, ML_1M)}
