@@ -196,7 +196,7 @@ def _events(path: Path, oddities: Oddities) -> RawEvents:
 def _refuse(bad: list[int], path: Path, what: str, oddities: Oddities) -> None:
     oddities.fault(
         count=len(bad),
-        what=f"lines of {path.name} are no {what}",
+        what=f"lines of {path.name} that are no {what}",
         examples=(f"line {number}" for number in bad[:EXAMPLES]),
         remedy="correct or remove them, or fetch the file again",
     )
@@ -257,7 +257,7 @@ def _items(path: Path, wanted: set[str], oddities: Oddities) -> list[Item]:
             left_out += 1
     _refuse(bad, path, "products", oddities)
     if left_out:
-        oddities.note(f"{left_out:,} products of {path.name} have no review here: left out")
+        oddities.note(f"products of {path.name} without a review here: {left_out:,}; left out")
     return items
 
 

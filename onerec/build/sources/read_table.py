@@ -139,7 +139,7 @@ def _csv_batches(
     yield from reader
     oddities.fault(
         count=invalid_rows.count,
-        what=f"rows of {path.name} have more or fewer cells than its header",
+        what=f"rows of {path.name} with more or fewer cells than its header",
         examples=invalid_rows.examples,
         remedy="quote what holds the separator",
     )
@@ -185,7 +185,7 @@ def _json_batches(path: Path, columns: Sequence[str], oddities: Oddities) -> Ite
         yield from table.select(list(columns)).to_batches()
     oddities.fault(
         count=len(invalid),
-        what=f"lines of {path.name} are not JSON objects",
+        what=f"lines of {path.name} that are not JSON objects",
         examples=(f"line {number}" for number in invalid),
         remedy="correct or remove them",
     )

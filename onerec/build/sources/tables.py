@@ -41,9 +41,10 @@ def read(data: BuildData, oddities: Oddities) -> Raw:
     items = _roles(data.columns, ITEM_ROLES)
     if data.item_vectors != "embedding":
         items.pop("embedding", None)
-    _check_columns(tables["interactions"], events)
     _drop_default_title(tables["items"], items, data.columns, oddities)
-    _check_columns(tables["items"], items)
+    faults = [*_missing(tables["interactions"], events), *_missing(tables["items"], items)]
+    if faults:
+        raise ConfigError("\n".join(faults))
     user_kinds, item_kinds = IdKinds(), IdKinds()
     raw_events = _Events(events, user_kinds, item_kinds).read(tables["interactions"], oddities)
     raw = _Items(items, item_kinds).read(tables["items"], raw_events, oddities)
@@ -67,20 +68,15 @@ def _drop_default_title(
         oddities.note(f"the items have no column {roles.pop('title')!r}, so no titles (columns.title)")
 
 
-def _check_columns(files: list[TableFile], roles: Mapping[str, str]) -> None:
-    """Raise ConfigError that names every column that is missing, where, and what is there instead."""
-    faults = []
+def _missing(files: list[TableFile], roles: Mapping[str, str]) -> Iterator[str]:
+    """Every column that is missing, where, and what is there instead."""
     for file in files:
         there = file.column_names()
         for role, column in roles.items():
             if column not in there:
-                faults.append(
-                    f"{file.path} has no column {column!r} for columns.{role}; {_hint(column, there)}"
-                )
+                yield f"{file.path} has no column {column!r} for columns.{role}; {_hint(column, there)}"
             elif there.count(column) > 1:
-                faults.append(f"{file.path} has {there.count(column)} columns {column!r}; rename all but one")
-    if faults:
-        raise ConfigError("\n".join(faults))
+                yield f"{file.path} has {there.count(column)} columns {column!r}; rename all but one"
 
 
 def _hint(column: str, there: list[str]) -> str:
@@ -117,7 +113,7 @@ class _Reader:
             if role in self.misfits:
                 oddities.fault(
                     count=self.misfits[role].count,
-                    what=f"values in {self.roles[role]!r} are no {what}",
+                    what=f"values in {self.roles[role]!r} that are no {what}",
                     examples=self.misfits[role].examples,
                     remedy=f"correct them, or name another column by columns.{role}",
                 )
@@ -202,9 +198,9 @@ class _Items(_Reader):
             what = f"lists of {self.vectors.size or 'one number of'} finite numbers"
             self.tell_misfits({"embedding": what}, oddities)
         if "year" in self.misfits and self.misfits["year"].count:
-            told = "; ".join(self.misfits["year"].examples)
+            counted, told = self.misfits["year"].count, "; ".join(self.misfits["year"].examples)
             oddities.note(
-                f"{self.misfits['year'].count:,} values in {self.roles['year']!r} are no years ({told})"
+                f"values in {self.roles['year']!r} that are no years: {counted:,} ({told}); left out"
             )
         return Raw(
             events=events,
