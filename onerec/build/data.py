@@ -1,146 +1,106 @@
-"""The build_data program: a public data set becomes semantic ids and the rows of three sets.
+"""The build_data program: raw interactions become semantic ids, rows for training and held-out questions.
 
 Puts the parts together and tells about them; how each is made stands in its own file.
 """
 
 from __future__ import annotations
 
-import sys
+import time
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from onerec.build import fetch, movielens, tasks
-from onerec.build.interactions import Interactions, Split, split_last
-from onerec.build.rows import write_rows
-from onerec.build.semantic_ids import SemanticIds, assign
-from onerec.build.vectors import item_vectors
-from onerec.progress import Progress
+from onerec.build.ids.semantic_ids import SemanticIds, make_ids
+from onerec.build.outputs import write_items, write_user_histories
+from onerec.build.rows import write_tables
+from onerec.build.sources.fetch import cache_dir_of_this_process
+from onerec.build.sources.find import Found, find
+from onerec.build.split import Split, split_of
+from onerec.build.summary import Made, summary
+from onerec.build.tasks.folders import tables_of_folders, unfed_tasks
+from onerec.build.tasks.material import Material
+from onerec.build.tasks.templates import load_templates
+from onerec.config import OUTPUTS, BuildDataConfig
+from onerec.progress import Progress, say
 from onerec.vocab import item_text
 
-if TYPE_CHECKING:
-    from onerec.config import BuildData, BuildDataConfig, Vocab
-
-SETS = {"pretrain": tasks.pretrain_rows, "sft": tasks.sft_rows, "test": tasks.heldout_rows}
-PARTS = 3 + len(SETS)
-"""Units of progress: the source, the ids, each set, and the table of items."""
+PARTS = 3 + len(OUTPUTS)
+"""Units of progress: the source, the ids, each folder of rows, and the tables beside them."""
 
 
 def build_data(config: BuildDataConfig) -> dict[str, object]:
-    """Write pretrain/, sft/, test/ and items.parquet into the output folder; returns what was made.
+    """Write the folders of OUTPUTS, items.parquet, histories.parquet and codebooks/; returns what was made.
 
-    Held-out events are in test/ only. The same seed and source give the same bytes. Raises DataError when the
-    source cannot be found or read, ConfigError when the items do not fit into the vocabulary.
+    Held-out events are in validation/, test/, test_tasks/ and histories.parquet only. The same seed and
+    source give the same bytes. Raises DataError when the source cannot be found or read or is against the
+    policy, ConfigError for templates with faults and when the items do not fit into the vocabulary.
     """
     output_dir = Path(config.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     progress = Progress(output_dir, total=PARTS, unit="parts")
-    found = _find(config.data)
+    load_templates(config.data)  # faults in them are told before anything is downloaded
+    found = find(config.data, cache_dir=cache_dir_of_this_process())
+    _tell_origin(found)
     progress.update(1)
-    split = split_last(found.interactions.histories)
-    ids = semantic_ids(found.interactions, split, config=config)
+    split = split_of(found.interactions, config.data)
+    ids = make_ids(
+        found.interactions,
+        split,
+        data=config.data,
+        vocab=config.vocab,
+        seed=config.seed,
+        folder=output_dir,
+    )
     progress.update(2)
-    material = _material(found.interactions, split, ids, config=config)
-    rows: dict[str, Counter[str]] = {}
-    for name, rows_of in SETS.items():
-        rows[name] = write_rows(rows_of(material), output_dir / name)
-        progress.update(2 + len(rows))
-    _write_items(material, ids, output_dir / "items.parquet")
+    material = material_of(found, split, ids, config=config)
+    unfed = unfed_tasks(material)
+    began = time.perf_counter()
+    rows = _write_rows(material, unfed, output_dir, progress)
+    seconds = time.perf_counter() - began
+    write_items(material, np.asarray(ids.codes_NL), output_dir / "items.parquet", vocab=config.vocab)
+    write_user_histories(found.interactions, split, output_dir / "histories.parquet")
     progress.update(PARTS)
-    return _summary(found, ids, rows, config.vocab)
+    return summary(
+        found, material, Made(ids=ids, rows=rows, unfed=unfed, seconds=seconds), vocab=config.vocab
+    )
 
 
-def semantic_ids(interactions: Interactions, split: Split, *, config: BuildDataConfig) -> SemanticIds:
-    """Ids of all items from their texts and the training part of the interactions."""
-    rng = np.random.default_rng(config.seed)
-    vectors_ND = item_vectors(interactions.items, split.train, width=config.data.item_vector_size, rng=rng)
-    vocab = config.vocab
-    return assign(vectors_ND, levels=vocab.itemic_layer_n, codes=vocab.vocab_size_per_layer, rng=rng)
-
-
-def _find(data: BuildData) -> fetch.Found:
-    found = fetch.find(data.path, cache_dir=fetch.cache_dir_of_this_process(), download=data.download)
-    sys.stdout.write(f"{data.source} from {found.origin}\n{movielens.LICENCE}\n")
-    sys.stdout.flush()
-    return found
-
-
-def _material(
-    interactions: Interactions, split: Split, ids: SemanticIds, *, config: BuildDataConfig
-) -> tasks.Material:
-    return tasks.Material(
-        items=interactions.items,
-        users=interactions.users,
+def material_of(found: Found, split: Split, ids: SemanticIds, *, config: BuildDataConfig) -> Material:
+    """All that rows are made of."""
+    spelled = (item_text(tuple(codes)) for codes in ids.codes_NL.tolist())
+    return Material(
+        interactions=found.interactions,
         split=split,
-        spellings=tuple(item_text(tuple(codes)) for codes in ids.codes_NL.tolist()),
-        window_items=config.data.window_items,
-        history_length=config.data.history_length,
-        samples_per_user=config.data.samples_per_user,
+        spelled_N=pa.array(spelled, pa.string()),
+        templates=load_templates(config.data, domain=found.domain),
+        data=config.data,
         seed=config.seed,
     )
 
 
-def _write_items(material: tasks.Material, ids: SemanticIds, path: Path) -> None:
-    table = pa.table(
-        {
-            "pid": pa.array([item.pid for item in material.items], pa.string()),
-            "sid": pa.array(ids.codes_NL.tolist(), pa.list_(pa.int32())),
-            "sid_text": pa.array(material.spellings, pa.string()),
-            "title": pa.array([item.title for item in material.items], pa.string()),
-            "year": pa.array([item.year for item in material.items], pa.int32()),
-            "genres": pa.array([item.genres for item in material.items], pa.list_(pa.string())),
-            "train_popularity": pa.array(material.split.popularity(len(material.items)), pa.int64()),
-        }
-    )
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+def _tell_origin(found: Found) -> None:
+    say(f"interactions from {found.origin}" + (f"\n{found.licence}" if found.licence else ""))
 
 
-def _summary(
-    found: fetch.Found, ids: SemanticIds, rows: dict[str, Counter[str]], vocab: Vocab
-) -> dict[str, object]:
-    interactions = found.interactions
-    return {
-        "origin": found.origin,
-        "licence": movielens.LICENCE,
-        "users": len(interactions.users),
-        "items": len(interactions.items),
-        "events": sum(map(len, interactions.histories)),
-        "repeated_events_left_out": interactions.repeats,
-        "rows": {name: dict(sorted(counts.items())) for name, counts in rows.items()},
-        "semantic_ids": {
-            "levels": [asdict(level) for level in ids.levels],
-            "collisions_before": ids.collisions,
-            "collisions_after": 0,
-        },
-        "report": _report(found, ids, rows, vocab),
-    }
+def _write_rows(
+    material: Material, unfed: dict[str, str], output_dir: Path, progress: Progress
+) -> dict[str, Counter[str]]:
+    """Rows of each folder by source."""
+    tasks = [task for task in material.data.tasks if task not in unfed]
+    rows: dict[str, Counter[str]] = {}
+    began, written = time.perf_counter(), 0
 
+    def told(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        nonlocal written
+        for table in tables:
+            yield table
+            written += table.num_rows
+            pace = written / max(time.perf_counter() - began, 1e-9)
+            progress.update(2 + len(rows), rows=written, rows_per_second=round(pace))
 
-def _report(found: fetch.Found, ids: SemanticIds, rows: dict[str, Counter[str]], vocab: Vocab) -> list[str]:
-    interactions = found.interactions
-    events = sum(map(len, interactions.histories))
-    lines = [
-        f"{len(interactions.users):,} users, {len(interactions.items):,} items, {events:,} events "
-        f"from {found.origin}",
-        movielens.LICENCE,
-    ]
-    lines += [
-        f"level {number}: {level.codes_used} of {vocab.vocab_size_per_layer} codes used, entropy "
-        f"{level.entropy_bits:.2f} bits, {level.error:.1%} of the vectors' power left"
-        for number, level in enumerate(ids.levels, start=1)
-    ]
-    lines.append(f"{ids.collisions} colliding items moved to the nearest free code; no two items share an id")
-    lines += [
-        f"{name}: {sum(counts.values()):,} rows ("
-        + ", ".join(f"{source} {count:,}" for source, count in sorted(counts.items()))
-        + ")"
-        for name, counts in rows.items()
-    ]
-    return lines
+    for name, tables in tables_of_folders(material, tasks).items():
+        rows[name] = write_tables(told(tables), output_dir / name)
+    return rows

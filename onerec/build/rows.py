@@ -61,18 +61,24 @@ class Row:
 
 
 def write_rows(rows: Iterable[Row], folder: Path) -> Counter[str]:
+    """Write rows that come one by one; the rest is as `write_tables` has it."""
+    return write_tables(_tables(iter(rows)), folder)
+
+
+def write_tables(tables: Iterable[pa.Table], folder: Path) -> Counter[str]:
     """Write part-00000-of-0000N.parquet and file_list.json in place of the folder; returns rows per source.
 
-    The folder appears, or replaces an earlier one, only when everything is written.
+    Tables have SCHEMA and may be of any size; a file has ROWS_PER_FILE rows, and no more than that and one
+    table are held. The folder appears, or replaces an earlier one, only when everything is written.
     """
     counts: Counter[str] = Counter()
     with whole_folder(folder) as written:
         parts = []
-        for number, batch in enumerate(_batches(iter(rows))):
-            counts.update(row.source for row in batch)
+        for number, table in enumerate(_in_files(tables)):
+            told = table["source"].value_counts().to_pylist()
+            counts.update({entry["values"]: entry["counts"] for entry in told})
             parts.append(written / f"part-{number:05d}.parquet")
-            table = pa.Table.from_pylist([row.cells() for row in batch], schema=SCHEMA)
-            pq.write_table(table, parts[-1], write_page_checksum=True)
+            pq.write_table(table, parts[-1], use_dictionary=["source"], write_page_checksum=True)
         names = [f"part-{number:05d}-of-{len(parts):05d}.parquet" for number in range(len(parts))]
         for part, name in zip(parts, names, strict=True):
             part.rename(written / name)
@@ -80,9 +86,21 @@ def write_rows(rows: Iterable[Row], folder: Path) -> Counter[str]:
     return counts
 
 
-def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+def _tables(rows: Iterator[Row]) -> Iterator[pa.Table]:
     while batch := list(islice(rows, ROWS_PER_FILE)):
-        yield batch
+        yield pa.Table.from_pylist([row.cells() for row in batch], schema=SCHEMA)
+
+
+def _in_files(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROWS_PER_FILE, the last of what is left."""
+    held = SCHEMA.empty_table()
+    for table in tables:
+        held = pa.concat_tables([held, table])
+        while held.num_rows >= ROWS_PER_FILE:
+            yield held.slice(0, ROWS_PER_FILE)
+            held = held.slice(ROWS_PER_FILE)
+    if held.num_rows:
+        yield held
 
 
 def _json(value: object) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onerec.build.interactions import Int64, Interactions
+from onerec.config import BuildData
 from onerec.errors import DataError
 
 NONE = -1
@@ -27,6 +28,8 @@ class Split:
     """Place of the event to be predicted from all before it, for validation; NONE."""
     test_U: Int64
     """Place of the event to be predicted from all before it, for the test; NONE."""
+    moments: tuple[int, int] | None = None
+    """Split by time: seconds from which events are held out for validation, and for the test."""
 
     def is_trained(self, interactions: Interactions) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """Whether each event may be trained on."""
@@ -38,6 +41,13 @@ class Split:
         """Number of training events of each item, (N,)."""
         trained = interactions.items_E[self.is_trained(interactions)]
         return np.bincount(trained, minlength=len(interactions.items))
+
+
+def split_of(interactions: Interactions, data: BuildData) -> Split:
+    """The split that the settings ask for; raises DataError as `by_time` does."""
+    if data.split == "time":
+        return by_time(interactions, validation_share=data.validation_share, test_share=data.test_share)
+    return leave_last_out(interactions, validation=data.validation)
 
 
 def leave_last_out(interactions: Interactions, *, validation: bool = True) -> Split:
@@ -66,7 +76,7 @@ def by_time(interactions: Interactions, *, validation_share: float, test_share: 
     times_E = interactions.times_E
     ordered = np.sort(times_E)
     begins = [_moment(ordered, share) for share in (validation_share + test_share, test_share)]
-    before_UM = np.stack([_events_before(interactions, moment) for moment in begins], axis=1)
+    before_UM = np.stack([events_before(interactions, moment) for moment in begins], axis=1)
     if not before_UM[:, 0].any():
         raise DataError(
             "no event is older than the moment from which events are held out; "
@@ -76,6 +86,7 @@ def by_time(interactions: Interactions, *, validation_share: float, test_share: 
     has_validation_U = (before_UM[:, 0] > 0) & (before_UM[:, 1] > before_UM[:, 0])
     has_test_U = (before_UM[:, 1] > 0) & (lengths_U > before_UM[:, 1])
     return Split(
+        moments=(begins[0], begins[1]),
         train_lengths_U=before_UM[:, 0],
         validation_U=np.where(has_validation_U, before_UM[:, 0], NONE),
         test_U=np.where(has_test_U, before_UM[:, 1], NONE),
@@ -90,7 +101,7 @@ def _moment(ordered_times_E: Int64, share: float) -> int:
     return int(ordered_times_E[-held_out])
 
 
-def _events_before(interactions: Interactions, moment: int) -> Int64:
+def events_before(interactions: Interactions, moment: int) -> Int64:
     """How many events of each user are older than the moment."""
     is_before_E = interactions.times_E < moment
     counts = np.concatenate([[0], np.cumsum(is_before_E)])
