@@ -22,11 +22,18 @@ Ingredients = dict[str, object]
 PLACES = frozenset(
     {
         "base_model_dir",
+        "built_dir",
         "checkpoint_dir",
         "corpus_dirs",
+        "given_ids",
         "heldout_dir",
+        "hit_rate_dir",
+        "interactions",
+        "item_map",
+        "items",
         "link",
         "model_dir",
+        "models",
         "output_dir",
         "path",
         "popularity_dir",
@@ -38,8 +45,10 @@ PLACES = frozenset(
         "stop_file",
         "store_dir",
         "target_dir",
+        "templates",
         "tensorboard_dir",
         "test_cases",
+        "text_encoder_dir",
         "tokenizer_dir",
     }
 )

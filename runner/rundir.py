@@ -110,6 +110,31 @@ class StepDir:
         return self.path / "inspection.json"
 
     @property
+    def evaluation(self) -> Path:
+        """All figures of an evaluation."""
+        return self.path / "evaluation.json"
+
+    @property
+    def ranks(self) -> Path:
+        """Where each model put the item of each user, of an evaluation."""
+        return self.path / "ranks.parquet"
+
+    @property
+    def hit_rates(self) -> Path:
+        """Hit rates of a training stage as it went on, one line each."""
+        return self.path / "hit_rate.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """Which checkpoint of a training stage had the best hit rate, while one was looked for."""
+        return self.path / "best.json"
+
+    @property
+    def recommendations(self) -> Path:
+        """Items for the users that were asked about."""
+        return self.path / "recommendations.json"
+
+    @property
     def rows(self) -> StepDir:
         """Where a build_data stage writes: not beside the datasets that are prepared below a stage `data`."""
         return StepDir(self.path / "rows")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -12,7 +12,7 @@ KNOWN_SOURCES = ("movielens-100k", "movielens-1m", "amazon-reviews")
 """Public data sets whose layouts are known."""
 OUTPUTS = ("pretrain", "sft", "validation", "test", "test_tasks")
 """Folders of rows that build_data makes: validation/ and test/ hold one next-item question a user."""
-TASKS = (
+Task = Literal[
     "history",
     "item_text",
     "user_profile",
@@ -21,7 +21,8 @@ TASKS = (
     "label_prediction",
     "item_description",
     "interactive",
-)
+]
+TASKS: tuple[Task, ...] = get_args(Task)
 """Kinds of rows: the first three are texts for pretraining, the others chats for fine-tuning."""
 
 
@@ -127,7 +128,7 @@ class BuildData(Section):
     given_ids: str | None = None
     """Parquet with the columns pid and sid (or another build's items.parquet): ids to take, not to make."""
 
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[Task, ...] = TASKS
     """Which kinds of rows are made, where the data has what they need."""
     languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en", "zh")
     """Languages of the templates that come with the program."""
@@ -146,12 +147,17 @@ class BuildData(Section):
 
     @model_validator(mode="after")
     def _has_one_source(self) -> BuildData:
-        if (self.source is None) == (self.interactions is None and self.items is None):
-            raise ValueError('give source = "..." or interactions and items, one of the two')
+        has_tables = self.interactions is not None or self.items is not None
+        if self.source is None and not has_tables:
+            raise ValueError(
+                "nothing says where interactions come from; give source, or interactions and items"
+            )
+        if self.source is not None and has_tables:
+            raise ValueError("source and tables of your own exclude each other; remove either")
         if (self.interactions is None) != (self.items is None):
             raise ValueError("interactions and items go together; give both")
         if self.source is None and self.path is not None:
-            raise ValueError("path says where a known source lies; name tables by interactions and items")
+            raise ValueError("path says where a known source lies; remove it, or add source")
         return self
 
     @model_validator(mode="after")
@@ -159,14 +165,13 @@ class BuildData(Section):
         if (self.item_vectors == "text_encoder") != (self.text_encoder_dir is not None):
             raise ValueError('item_vectors = "text_encoder" and text_encoder_dir go together; give both')
         if self.item_vectors == "embedding" and self.columns.embedding is None:
-            raise ValueError('item_vectors = "embedding" needs columns.embedding, the column that holds them')
+            raise ValueError(
+                'item_vectors = "embedding" needs the column that holds them; write columns = { embedding = "..." }'
+            )
         return self
 
     @model_validator(mode="after")
-    def _knows_tasks(self) -> BuildData:
-        unknown = [task for task in self.tasks if task not in TASKS]
-        if unknown:
-            raise ValueError(f"tasks: {unknown[0]!r} is none of {', '.join(TASKS)}")
+    def _leaves_a_training_part(self) -> BuildData:
         if self.test_share + self.validation_share >= 1:
             raise ValueError("test_share and validation_share leave nothing to train on; lower them")
         return self

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from onerec.config.section import Section, Speed
 
-BASELINES = ("popularity", "item_knn", "sasrec")
+Baseline = Literal["popularity", "item_knn", "sasrec"]
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 """Simple models that can be fitted to the same split."""
 
 
@@ -21,7 +22,7 @@ class Evaluation(Section):
     """Prefixes of ids that the search keeps for each user; at least the largest of top_k."""
     exclude_history: bool = True
     """Whether items of the user's history are left out of every model's list."""
-    baselines: tuple[str, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
     """Simple models fitted to the same training part and measured in the same way."""
     free_beams: NonNegativeInt = 10
     """Beams of a search that may say anything, for the share of valid ids; 0 leaves it out."""
@@ -42,7 +43,4 @@ class Evaluation(Section):
             raise ValueError(
                 f"num_beams {self.num_beams} cannot fill a list of {max(self.top_k)}; raise it or lower top_k"
             )
-        unknown = [name for name in self.baselines if name not in BASELINES]
-        if unknown:
-            raise ValueError(f"baselines: {unknown[0]!r} is none of {', '.join(BASELINES)}")
         return self

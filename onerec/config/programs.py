@@ -174,6 +174,12 @@ class TrainConfig(Section):
     """How the stage's datasets render chat rows, and so the questions."""
     duration: Duration
 
+    @model_validator(mode="after")
+    def _questions_have_items(self) -> TrainConfig:
+        if self.hit_rate_dir is not None and self.item_map is None:
+            raise ValueError("hit_rate_dir needs item_map: the items that may be answers")
+        return self
+
 
 class ConvertConfig(Section):
     """Write one checkpoint as a Hugging Face folder."""
@@ -199,6 +205,8 @@ class ConvertConfig(Section):
     """Without step: the checkpoint that best.json of the stage names, not the newest."""
     item_map: str | None = None
     """items.parquet that goes along with the model, for whoever asks it for items."""
+    add_think_pattern: bool = False
+    """How the stage's datasets render chat rows; the item map that goes along tells it."""
     manifest: Annotated[str | None, Cosmetic] = None
     """The run's manifest, whose digest the model card tells."""
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"

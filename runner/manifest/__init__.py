@@ -21,6 +21,7 @@ from runner.manifest.syntax import explain
 from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
+    EvaluateStage,
     ExpandVocabStage,
     InitModelStage,
     Manifest,
@@ -35,6 +36,7 @@ from runner.redact import masked, redacted
 __all__ = [
     "BuildDataStage",
     "Cluster",
+    "EvaluateStage",
     "ExpandVocabStage",
     "Fault",
     "InitModelStage",

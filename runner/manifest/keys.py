@@ -10,14 +10,16 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from onerec.config import Dataset, FieldClass, Mixture, StageSource, Training, Vocab, class_of
+from onerec.config import Columns, Dataset, FieldClass, Mixture, Policy, StageSource, Training, class_of
 from runner.manifest.faults import did_you_mean, listed
 from runner.manifest.positions import KeyPath
 from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
+    EvaluateStage,
     ExpandVocabStage,
     InitModelStage,
+    ItemVocab,
     Manifest,
     Model,
     Notify,
@@ -32,12 +34,13 @@ STAGES: dict[str, type[BaseModel]] = {
     "expand_vocab": ExpandVocabStage,
     "train": TrainStage,
     "test_model": TestModelStage,
+    "evaluate": EvaluateStage,
 }
 """Table of each kind of stage."""
 
 OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[model]", Model),
-    ("[vocab]", Vocab),
+    ("[vocab]", ItemVocab),
     ("[cluster]", Cluster),
     ("[cluster.slurm]", Slurm),
     ("[notify]", Notify),
@@ -46,19 +49,27 @@ OWNERS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("a stage of kind 'train'", TrainStage),
     ("mixture of a stage of kind 'train'", Mixture),
     ("a stage of kind 'build_data'", BuildDataStage),
+    ("columns of a stage of kind 'build_data'", Columns),
+    ("policy of a stage of kind 'build_data'", Policy),
     ("a stage of kind 'init_model'", InitModelStage),
     ("a stage of kind 'test_model'", TestModelStage),
+    ("a stage of kind 'evaluate'", EvaluateStage),
     ("the top of the manifest, before the first [table]", Manifest),
 )
 
 _TABLES: dict[str, type[BaseModel]] = {
     "": Manifest,
     "model": Model,
-    "vocab": Vocab,
+    "vocab": ItemVocab,
     "cluster": Cluster,
     "notify": Notify,
     "training": Training,
 }
+
+_SUBTABLES: dict[str, type[BaseModel]] = {"mixture": Mixture, "columns": Columns, "policy": Policy}
+"""Tables within a stage, by their key."""
+_SOURCES = frozenset({"heldout", "popularity", "hit_rate"})
+"""Keys of stages that take one output of another stage."""
 
 _FOLDER = "a stage writes into output_dir/name/STAGE; set output_dir and name at the top of the manifest"
 _NO_CUT = "samples are never cut to fill a pack; remove it: 'overlong' says what becomes of long ones"
@@ -93,6 +104,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "starts_from": "write it in the one [stages.NAME] that it is meant for",
         "mixture": "write it in the one [stages.NAME] that it is meant for",
         "validation": "write it in each [stages.NAME] that is to be evaluated",
+        "hit_rate": "write it in each [stages.NAME] that is to be asked",
         "model_dir": _STARTS,
         "output_dir": _FOLDER,
         "dataset_config": "describe the data in [datasets.NAME] and name it in each stage",
@@ -194,10 +206,10 @@ def table_at(path: KeyPath, document: Mapping[str, object]) -> tuple[str, type[B
     if len(path) < 2:
         name = str(path[0]) if path else ""
         return name, _TABLES.get(name)
-    if path[-1] in ("heldout", "popularity") or "sources" in path or "corpus" in path:
+    if path[-1] in _SOURCES or "sources" in path or "corpus" in path:
         return "source", StageSource
-    if path[-1] == "mixture":
-        return "mixture", Mixture
+    if len(path) == 3 and path[0] == "stages" and path[-1] in _SUBTABLES:
+        return str(path[-1]), _SUBTABLES[str(path[-1])]
     if path == ("cluster", "slurm"):
         return "slurm", Slurm
     if path[0] == "datasets":

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from onerec.config import Dataset, StageSource
+from runner.manifest.rules_paths import PATHS_OF_STAGES
 from runner.manifest.sources import url_scheme
 from runner.manifest.tables import Manifest, Notify, Stage
-
-_PATHS_OF_STAGES = ("test_cases", "tokenizer_dir", "path", "resume_from")
 
 
 def with_absolute_inputs(manifest: Manifest, folder: Path) -> Manifest:
     """The manifest with every input path absolute, relative ones taken from `folder`; URLs stay."""
     model = manifest.model.model_copy(update=_absolute(manifest.model, ("base_model_dir",), folder))
+    vocab = manifest.vocab.model_copy(update=_absolute(manifest.vocab, ("item_map",), folder))
     inputs = _absolute(manifest.cluster, ("hostfile", "ssh_config", "env_file"), folder)
     cluster = manifest.cluster.model_copy(update=inputs)
     datasets = {name: _dataset(dataset, folder) for name, dataset in manifest.datasets.items()}
@@ -25,6 +25,7 @@ def with_absolute_inputs(manifest: Manifest, folder: Path) -> Manifest:
     notify = _notify(manifest.notify, folder)
     changed = {
         "model": model,
+        "vocab": vocab,
         "cluster": cluster,
         "notify": notify,
         "datasets": datasets,
@@ -42,7 +43,7 @@ def _notify(notify: Notify, folder: Path) -> Notify:
 
 
 def _stage(stage: Stage, folder: Path) -> Stage:
-    return stage.model_copy(update=_absolute(stage, _PATHS_OF_STAGES, folder))
+    return stage.model_copy(update=_absolute(stage, tuple(PATHS_OF_STAGES), folder))
 
 
 def _absolute(section: Any, keys: tuple[str, ...], folder: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from runner.manifest.faults import Problem, shown
 from runner.manifest.positions import KeyPath
 from runner.manifest.rules_cluster import check_cluster
 from runner.manifest.rules_datasets import check_stage_data
+from runner.manifest.rules_items import check_items
 from runner.manifest.rules_paths import check_paths
 from runner.manifest.rules_references import check_references
 from runner.manifest.sources import URL_SCHEMES, source_parts, url_scheme
@@ -45,6 +46,7 @@ def check_rules(manifest: Manifest, doubtful: frozenset[KeyPath] = frozenset()) 
     for name, dataset in manifest.datasets.items():
         yield from _check_dataset(("datasets", name), dataset, manifest)
     yield from check_references(manifest, doubtful)
+    yield from check_items(manifest, doubtful)
     for name, stage in manifest.stages.items():
         yield from _check_schedule(("stages", name), stage)
         if stage.kind == "train" and ("stages", name) not in doubtful:

@@ -18,6 +18,12 @@ PATHS_OF_STAGES = {
     "test_cases": "a file of this machine",
     "tokenizer_dir": "a folder of this machine",
     "path": "a file or folder of this machine",
+    "interactions": "a file or folder of this machine",
+    "items": "a file or folder of this machine",
+    "given_ids": "a parquet file of this machine",
+    "templates": "a TOML file of this machine",
+    "text_encoder_dir": "a folder of this machine",
+    "built_dir": "a folder of this machine",
     "resume_from": "a folder of this machine",
 }
 """Keys of stages that name a file or folder."""
@@ -30,6 +36,7 @@ def check_paths(manifest: Manifest) -> Iterator[Problem]:
     given: list[tuple[KeyPath, str | None, str]] = [
         (("output_dir",), manifest.output_dir, "a folder, on a file system that every host sees"),
         (("model", "base_model_dir"), manifest.model.base_model_dir, "a folder with a downloaded model"),
+        (("vocab", "item_map"), manifest.vocab.item_map, "a parquet file of this machine"),
         (("cluster", "hostfile"), manifest.cluster.hostfile, "a file of this machine"),
         (("cluster", "ssh_config"), manifest.cluster.ssh_config, "a file of this machine"),
         (("cluster", "env_file"), manifest.cluster.env_file, "a file of NAME=value lines"),

@@ -12,9 +12,17 @@ from onerec.config import StageSource
 from runner.manifest.faults import Problem, did_you_mean, listed
 from runner.manifest.positions import KeyPath
 from runner.manifest.sources import source_parts
-from runner.manifest.tables import DATA_OUTPUTS, MODEL_KINDS, Manifest, Stage, TrainStage, start_of
+from runner.manifest.tables import (
+    DATA_OUTPUTS,
+    MODEL_KINDS,
+    EvaluateStage,
+    Manifest,
+    Stage,
+    TrainStage,
+    start_of,
+)
 
-_NEEDS_MODEL = ("expand_vocab", "train", "test_model")
+_NEEDS_MODEL = ("expand_vocab", "train", "test_model", "evaluate")
 
 
 def check_references(manifest: Manifest, doubtful: frozenset[KeyPath]) -> Iterator[Problem]:
@@ -53,6 +61,8 @@ class _References:
             yield from self._of_start((*path, "starts_from"), start)
         if stage.kind == "train":
             yield from self._of_datasets(path, stage)
+        if stage.kind == "evaluate":
+            yield from self._of_evaluation(path, stage)
         for below, source in _stage_sources(stage):
             yield from self._of_source((*path, *below), source)
 
@@ -62,6 +72,12 @@ class _References:
             yield from self._of_dataset_name((*path, "dataset", *((index,) if is_list else ())), name)
         if stage.validation is not None:
             yield from self._of_dataset_name((*path, "validation"), stage.validation)
+
+    def _of_evaluation(self, path: KeyPath, stage: EvaluateStage) -> Iterator[Problem]:
+        for title, target in (stage.models or {}).items():
+            yield from self._of_start((*path, "models", title), target)
+        if stage.data is not None:
+            yield from self._of_maker((*path, "data"), stage.data)
 
     def of_dataset(self, dataset: str) -> Iterator[Problem]:
         for below, source in source_parts(self.manifest.datasets[dataset]):
@@ -73,10 +89,13 @@ class _References:
         offer = f"stages before it that give a model: {listed(models)}"
         yield from self._of_stage(path, target, models, offer=offer, lack="gives no model")
 
-    def _of_source(self, path: KeyPath, source: StageSource) -> Iterator[Problem]:
+    def _of_maker(self, path: KeyPath, target: str) -> Iterator[Problem]:
         builders = self._before_of_kind("build_data")
         offer = f"build_data stages before it: {listed(builders)}"
-        yield from self._of_stage((*path, "stage"), source.stage, builders, offer=offer, lack="makes no data")
+        yield from self._of_stage(path, target, builders, offer=offer, lack="makes no data")
+
+    def _of_source(self, path: KeyPath, source: StageSource) -> Iterator[Problem]:
+        yield from self._of_maker((*path, "stage"), source.stage)
         if source.name not in DATA_OUTPUTS:
             message = f"a build_data stage has no output {source.name!r}"
             yield Problem((*path, "name"), message, f"outputs: {listed(DATA_OUTPUTS)}")
@@ -118,6 +137,8 @@ def _stage_sources(stage: Stage) -> Iterator[tuple[KeyPath, StageSource]]:
     if stage.kind == "init_model":
         for index, source in enumerate(stage.corpus):
             yield ("corpus", index), source
+    if stage.kind == "train" and stage.hit_rate is not None:
+        yield ("hit_rate",), stage.hit_rate
     if stage.kind == "test_model":
         for key, given in (("heldout", stage.heldout), ("popularity", stage.popularity)):
             if given is not None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onerec.config.build
 import onerec.config.data
+import onerec.config.evaluation
 import onerec.config.model
 import onerec.config.training
 import runner.manifest.tables
@@ -50,7 +52,8 @@ def field_texts() -> dict[str, dict[str, str]]:
     Read from the source: pydantic's own use_attribute_docstrings does it on every import, which takes long.
     """
     config = onerec.config
-    modules = (config.data, config.model, config.training, runner.manifest.tables)
+    sections = (config.build, config.data, config.evaluation, config.model, config.training)
+    modules = (*sections, runner.manifest.tables)
     own = {name: texts for module in modules for name, texts in _texts_of_module(module).items()}
     texts: dict[str, dict[str, str]] = {}
     for name in own:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from onerec.config import (
+    OUTPUTS,
     BuildData,
     Cosmetic,
     Dataset,
+    Evaluation,
     InitModel,
     Mixture,
     ModelTest,
     Section,
+    StageSource,
     Topology,
     Training,
     Vocab,
@@ -32,6 +35,13 @@ class Model(Section):
     """Class of transformers that loads it."""
     use_tie_weights: bool | None = None
     """Whether embedding and head are one table; default: what the model's own config says."""
+
+
+class ItemVocab(Vocab):
+    """The itemic tokens, and which items they spell."""
+
+    item_map: str | None = None
+    """Parquet with the columns pid and sid, of ids made elsewhere: goes along with every exported model."""
 
 
 class Slurm(Section):
@@ -116,7 +126,7 @@ class Notify(Section):
 
 
 class BuildDataStage(BuildData):
-    """Raw interactions and item texts to semantic ids and parquet; gives pretrain, sft and test."""
+    """Raw interactions and item texts to semantic ids and parquet; gives the folders of OUTPUTS."""
 
     kind: Literal["build_data"]
 
@@ -145,6 +155,8 @@ class TrainStage(Training):
     """How much of an epoch each source or dataset is; default: every sample once."""
     validation: str | None = None
     """Which of [datasets] is evaluated every validation_per_step steps; its rows are never trained on."""
+    hit_rate: StageSource | None = None
+    """Questions that are asked every hit_rate_per_step steps: `{ stage = "data", name = "validation" }`."""
     starts_from: str | None = None
     """Stage whose model is trained; default: the newest model before this stage."""
 
@@ -158,6 +170,15 @@ class TrainStage(Training):
         """Names of all datasets that it reads: what it trains on, and what it is evaluated on."""
         return (*self.datasets, *(() if self.validation is None else (self.validation,)))
 
+    @model_validator(mode="after")
+    def _best_is_measured(self) -> TrainStage:
+        if self.export == "best" and self.hit_rate is None:
+            raise ValueError(
+                'export = "best" needs hit_rate, by which checkpoints are compared; write hit_rate = '
+                '{ stage = "NAME", name = "validation" }, or export = "last"'
+            )
+        return self
+
 
 class TestModelStage(ModelTest):
     """Load a stage's model, run it, generate with it, and tell whether it is sound."""
@@ -168,22 +189,44 @@ class TestModelStage(ModelTest):
     """Stage whose model is tested; default: the newest model before this stage."""
 
 
+class EvaluateStage(Evaluation):
+    """Measure a stage's model on held-out events, beside simple models and other stages' models."""
+
+    kind: Literal["evaluate"]
+    data: str | None = None
+    """The build_data stage whose held-out events are asked for; or built_dir."""
+    built_dir: str | None = None
+    """The same, made elsewhere: a build_data stage's folder rows/ of another run."""
+    split: Literal["validation", "test"] = "test"
+    """Which held-out events are asked for."""
+    starts_from: str | None = None
+    """Stage whose model is measured; default: the newest model before this stage."""
+    models: Annotated[dict[str, str], Field(min_length=1)] | None = None
+    """Further stages whose models are measured, by their name in the table: `{ "before SFT" = "stage2" }`."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> EvaluateStage:
+        if (self.data is None) == (self.built_dir is None):
+            raise ValueError('give data = "NAME", a build_data stage, or built_dir; one of the two')
+        return self
+
+
 Stage = Annotated[
-    BuildDataStage | InitModelStage | ExpandVocabStage | TrainStage | TestModelStage,
+    BuildDataStage | InitModelStage | ExpandVocabStage | TrainStage | TestModelStage | EvaluateStage,
     Field(discriminator="kind"),
 ]
 
 
 def start_of(stage: Stage) -> str | None:
     """The stage that a stage says it starts from; None when it says nothing or cannot."""
-    if isinstance(stage, (ExpandVocabStage, TrainStage, TestModelStage)):
+    if isinstance(stage, (ExpandVocabStage, TrainStage, TestModelStage, EvaluateStage)):
         return stage.starts_from
     return None
 
 
 MODEL_KINDS = ("init_model", "expand_vocab", "train")
 """Kinds of stage that give a model."""
-DATA_OUTPUTS = ("pretrain", "sft", "test")
+DATA_OUTPUTS = OUTPUTS
 """Names of the outputs of a build_data stage that hold rows."""
 
 
@@ -197,7 +240,7 @@ class Manifest(Section):
     seed: NonNegativeInt = 0
     """Seed of everything random that has no seed of its own."""
     model: Model = Field(default_factory=Model)
-    vocab: Vocab = Field(default_factory=Vocab)
+    vocab: ItemVocab = Field(default_factory=ItemVocab)
     cluster: Cluster = Field(default_factory=Cluster)
     notify: Annotated[Notify, Cosmetic] = Field(default_factory=Notify)
     datasets: dict[str, Dataset] = Field(default_factory=dict)

@@ -18,8 +18,9 @@ from runner.disk import StageDisk, disks_of
 from runner.env_file import EnvFileError, variables_of
 from runner.hosts import HostfileError, read_hostfile
 from runner.manifest.faults import dotted
-from runner.manifest.tables import Manifest
+from runner.manifest.tables import BuildDataStage, Manifest
 from runner.memories import memories_of
+from runner.plan.material import BUILD_INPUTS, ITEMS
 from runner.preflight.beside import check_beside
 from runner.preflight.data import check_sources
 from runner.preflight.findings import Finding, error, warning
@@ -155,9 +156,13 @@ def _check_hostfile(manifest: Manifest, path: Path) -> Iterator[Finding]:
 
 def check_stage_files(manifest: Manifest) -> Iterator[Finding]:
     """The files and folders that stages name."""
+    if manifest.vocab.item_map is not None:
+        yield from _check_there("vocab.item_map", Path(manifest.vocab.item_map))
     for name, stage in manifest.stages.items():
-        if stage.kind == "build_data" and stage.path is not None:
-            yield from _check_there(f"stages.{name}.path", Path(stage.path))
+        if stage.kind == "build_data":
+            yield from _check_inputs(f"stages.{name}", stage)
+        if stage.kind == "evaluate" and stage.built_dir is not None:
+            yield from _check_there(f"stages.{name}.built_dir", Path(stage.built_dir, ITEMS))
         if stage.kind == "train" and stage.resume_from is not None:
             yield from _check_there(f"stages.{name}.resume_from", Path(stage.resume_from))
         if stage.kind == "init_model" and stage.tokenizer_dir is not None:
@@ -166,6 +171,15 @@ def check_stage_files(manifest: Manifest) -> Iterator[Finding]:
             )
         if stage.kind == "test_model" and stage.test_cases is not None:
             yield from _check_cases(f"stages.{name}.test_cases", Path(stage.test_cases))
+
+
+def _check_inputs(place: str, stage: BuildDataStage) -> Iterator[Finding]:
+    for key in BUILD_INPUTS:
+        path = getattr(stage, key)
+        if path is not None:
+            yield from _check_there(f"{place}.{key}", Path(path))
+    if stage.text_encoder_dir is not None and Path(stage.text_encoder_dir).is_dir():
+        yield from _check_there(f"{place}.text_encoder_dir", Path(stage.text_encoder_dir, "config.json"))
 
 
 def _check_there(place: str, path: Path) -> Iterator[Finding]:

@@ -50,9 +50,9 @@ def test_every_step_reads_what_an_earlier_one_writes(tmp_path: Path) -> None:
         "expand": ("base",),
         "prepare:mixed": ("expand", "made"),
         "first": ("expand", "prepare:mixed"),
-        "first:convert": ("first", "expand"),
+        "first:convert": ("first", "expand", "made"),
         "second": ("first:convert", "prepare:mixed"),
-        "second:convert": ("second", "first:convert"),
+        "second:convert": ("second", "first:convert", "made"),
         "test": ("second:convert",),
     }
 

@@ -16,15 +16,17 @@ import tomli
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onerec.config import Dataset, StageSource, Training, Vocab, class_of
+from onerec.config import Columns, Dataset, Policy, StageSource, Training, class_of
 from runner.manifest import Manifest, ManifestError, dump, load, restore
 from runner.manifest.faults import Fault, printable
 from runner.manifest.positions import paths_of
 from runner.manifest.tables import (
     BuildDataStage,
     Cluster,
+    EvaluateStage,
     ExpandVocabStage,
     InitModelStage,
+    ItemVocab,
     Model,
     Notify,
     Slurm,
@@ -243,7 +245,7 @@ def test_a_manifest_is_understood_with_defaults_filled_and_input_paths_beside_it
     assert loaded() == Manifest(
         name="demo",
         model=Model(base_model_dir=f"{tmp_path}/models/Qwen3"),
-        vocab=Vocab(vocab_size_per_layer=64),
+        vocab=ItemVocab(vocab_size_per_layer=64),
         cluster=Cluster(launcher="torchrun", nproc_per_node=2),
         datasets={
             "pretrain": Dataset(sources=StageSource(stage="data", name="pretrain"), max_length=2048),
@@ -390,8 +392,8 @@ def test_an_override_mends_what_is_wrong_in_the_text():
 
 
 SECTIONS = (
-    *(Manifest, Model, Vocab, Cluster, Slurm, Notify, Dataset, Training),
-    *(BuildDataStage, InitModelStage, ExpandVocabStage, TrainStage, TestModelStage),
+    *(Manifest, Model, ItemVocab, Cluster, Slurm, Notify, Dataset, Training, Columns, Policy),
+    *(BuildDataStage, InitModelStage, ExpandVocabStage, TrainStage, TestModelStage, EvaluateStage),
 )
 
 
@@ -415,6 +417,9 @@ def test_every_key_has_a_class_and_only_these_do_not_change_results():
         "loss_spike_deviations": "cosmetic",
         "validation_per_step": "cosmetic",
         "max_validation_packs": "cosmetic",
+        "hit_rate_per_step": "cosmetic",
+        "hit_rate_questions": "cosmetic",
+        "hit_rate_beams": "cosmetic",
         "enable_gradient_checkpointing": "speed",
         "activation_checkpointing": "speed",
         "sharding": "speed",
@@ -433,6 +438,7 @@ def test_every_key_has_a_class_and_only_these_do_not_change_results():
         "Dataset.num_workers": "speed",
         "Dataset.num_processes": "speed",
         "BuildDataStage.download": "cosmetic",
+        "EvaluateStage.batch_size": "speed",
         **{f"Training.{key}": kind for key, kind in of_training.items()},
         **{f"TrainStage.{key}": kind for key, kind in of_training.items()},
     }

@@ -141,7 +141,8 @@ if config["kind"] == "train":
 else:
     wait_as_told()
     fail_as_told()
-    for name in {"build_data": ["pretrain", "sft", "test", "items.parquet"]}.get(config["kind"], ["model"]):
+    built = ["pretrain", "sft", "validation", "test", "items.parquet", "histories.parquet"]
+    for name in {"build_data": built, "evaluate": ["ranks.parquet"]}.get(config["kind"], ["model"]):
         (home / name).mkdir(exist_ok=True)
     write("summary.json", {})
 if config["kind"] == "convert":
