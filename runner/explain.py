@@ -5,6 +5,7 @@ Everything comes from the tables themselves; of a manifest only what its loading
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -72,7 +73,9 @@ def explain(
         from runner.manifest import load  # noqa: PLC0415 - only where there is one
 
         loaded = load(manifest, settings)
-    return tuple(_explained(name, owner, model, loaded, key) for owner, model in tables)
+    found = tuple(_explained(name, owner, model, loaded, key) for owner, model in tables)
+    there = tuple(one for one in found if one.values)
+    return there if there and key.count(".") > 1 else found
 
 
 def _tables_with(key: str) -> tuple[str, list[tuple[str, type[BaseModel]]]]:
@@ -84,8 +87,12 @@ def _tables_with(key: str) -> tuple[str, list[tuple[str, type[BaseModel]]]]:
         remedy = did_you_mean(name, known) or "runner schema lists all keys"
         raise ConfigError(f"no table has a key '{printable(name)}'; {remedy}")
     own = [(owner, model) for owner, model in found if not (name in _inherited(model) and len(found) > 1)]
-    named = [(owner, model) for owner, model in own if above and above[0] in owner] or own
-    return name, named
+    named = [
+        (owner, model)
+        for owner, model in own
+        if above and {above[0], above[-1]}.intersection(re.findall(r"\w+", owner))
+    ]
+    return name, named or own
 
 
 def _inherited(model: type[BaseModel]) -> set[str]:
@@ -174,11 +181,16 @@ def _places(loaded: LoadedManifest) -> Iterator[tuple[KeyPath, BaseModel]]:
     for key in type(manifest).model_fields:
         table = getattr(manifest, key)
         if isinstance(table, BaseModel):
-            yield (key,), table
-            below = {name: getattr(table, name) for name in type(table).model_fields}
-            yield from (((key, name), one) for name, one in below.items() if isinstance(one, BaseModel))
+            yield from _with_tables_below((key,), table)
     for key, tables in (("datasets", manifest.datasets), ("stages", manifest.stages)):
-        yield from (((key, name), table) for name, table in tables.items())
+        for name, table in tables.items():
+            yield from _with_tables_below((key, name), table)
+
+
+def _with_tables_below(path: KeyPath, table: BaseModel) -> Iterator[tuple[KeyPath, BaseModel]]:
+    yield path, table
+    below = {name: getattr(table, name) for name in type(table).model_fields}
+    yield from (((*path, name), one) for name, one in below.items() if isinstance(one, BaseModel))
 
 
 def _origin(place: KeyPath, loaded: LoadedManifest) -> str:

@@ -166,7 +166,8 @@ class BuildData(Section):
             raise ValueError('item_vectors = "text_encoder" and text_encoder_dir go together; give both')
         if self.item_vectors == "embedding" and self.columns.embedding is None:
             raise ValueError(
-                'item_vectors = "embedding" needs the column that holds them; write columns = { embedding = "..." }'
+                'item_vectors = "embedding" needs the column that holds them; '
+                'write columns = { embedding = "..." }'
             )
         return self
 

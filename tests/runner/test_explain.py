@@ -18,6 +18,11 @@ cluster = { env = { A = "1" } }
 base_model_dir = "m"
 [datasets.sft]
 sources = "rows"
+[stages.data]
+kind = "build_data"
+interactions = "a.csv"
+items = "b.csv"
+columns = { user = "uid" }
 [training]
 min_lr = 1e-6
 [stages.expand]
@@ -31,6 +36,10 @@ min_lr = 1e-5
 kind = "train"
 dataset = "sft"
 learning_rate = 1e-4
+[stages.eval]
+kind = "evaluate"
+data = "data"
+split = "validation"
 """
 
 
@@ -50,14 +59,17 @@ def test_a_key_is_told_with_its_values_and_where_each_comes_from() -> None:
         "  default:  0.0\n"
         f"  class:    result: {CLASSES['result']}\n"
         "  stages.stage1.min_lr = 2e-05    --set stages.stage1.min_lr=2e-5\n"
-        "  stages.sft.min_lr    = 1e-06    m.toml:8:1"
+        "  stages.sft.min_lr    = 1e-06    m.toml:13:1"
     )
 
 
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("stages.sft.learning_rate", [("stages.sft.learning_rate", 1e-4, "m.toml:19:1")]),
+        ("stages.sft.learning_rate", [("stages.sft.learning_rate", 1e-4, "m.toml:24:1")]),
+        ("stages.data.columns.user", [("stages.data.columns.user", "uid", "m.toml:11:13")]),
+        ("stages.data.policy.repeats", [("stages.data.policy.repeats", "first", "default")]),
+        ("stages.eval.split", [("stages.eval.split", "validation", "m.toml:28:1")]),
         ("output_dir", [("output_dir", "runs", "default")]),
         ("cluster.env", [("cluster.env", {"A": "1"}, "m.toml:2:13")]),
         ("base_model_dir", [("model.base_model_dir", str(Path("m")), "m.toml:4:1")]),
