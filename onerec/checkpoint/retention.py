@@ -1,4 +1,4 @@
-"""Which checkpoints may go, and what interrupted saves leave behind; never the only complete one."""
+"""Which checkpoints may go, and what interrupted saves leave behind; never the only one, nor the best."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.best import read_best
 from onerec.checkpoint.crash_points import reach
 
 if TYPE_CHECKING:
@@ -31,12 +32,18 @@ class Retention:
 
 
 def prune(stage_dir: Path, retention: Retention) -> list[int]:
-    """Remove what need not stay and nobody has converted or is converting; returns the steps removed."""
+    """Remove what need not stay and nobody has converted or is converting; returns the steps removed.
+
+    The checkpoint that best.json names stays.
+    """
     steps = commit.complete_steps(stage_dir)
+    best = read_best(stage_dir)
     if steps:
         reach("before prune", step=steps[-1])
     removed = [
-        step for step in retention.expendable(steps) if not is_in_use(commit.step_dir(stage_dir, step))
+        step
+        for step in retention.expendable(steps)
+        if (best is None or step != best.step) and not is_in_use(commit.step_dir(stage_dir, step))
     ]
     for step in removed:
         trash = stage_dir / f".trash-step{step}"

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.tensor import DTensor
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.best import Best, record_best
 from onerec.checkpoint.crash_points import reach
 from onerec.checkpoint.retention import Retention, prune
 from onerec.checkpoint.state import TRAINER_NAME, TrainerState, document_of
@@ -209,6 +210,7 @@ class Saver:
         write_json_atomically(folder / "dataloader" / "state.json", document["data"])
         write_json_atomically(folder / TRAINER_NAME, document)
         final = commit.commit(temporary, self._stage_dir, step, known=known)
+        record_best(self._stage_dir, None if document["best"] is None else Best(**document["best"]))
         pruned = prune(self._stage_dir, self._retention)
         return {"folder": str(final), "pruned": pruned}
 

@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.best import Best
 from onerec.checkpoint.stretch import Stretch
 from onerec.errors import StorageError
 
@@ -38,6 +39,8 @@ class TrainerState:
     """What the checkpoint belongs to: stage, seed, folder the stage started from."""
     stretches: tuple[Stretch, ...] = field(default=())
     """How the steps were taken, oldest first; of all attempts on the way here, other runs' too."""
+    best: Best | None = None
+    """The step with the best hit rates so far; None where none was measured."""
 
 
 def document_of(state: TrainerState) -> dict[str, Any]:

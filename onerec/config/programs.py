@@ -54,6 +54,8 @@ class EncodeItemsConfig(Section):
     items: str
     """Table of the new items, with the columns that the build had."""
     columns: Columns
+    encoded_before: tuple[str, ...] = ()
+    """Files that this program wrote for other new items: their ids are not given again either."""
     target: str
     """The parquet file to write: pid, sid, sid_text, title of the new items."""
 

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 
 from onerec.config.mesh import hosts_of, mesh_shape
 from onerec.distributed import gather_json
@@ -69,6 +74,7 @@ def shard(
     _materialise_rest(lm, device)
     sharded = fully_shard(root, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     assert isinstance(sharded, FSDPModule)
+    register_fsdp_forward_method(root, "predict")  # gathers what it needs, as `forward` does
     return sharded
 
 

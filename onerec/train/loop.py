@@ -21,17 +21,18 @@ from onerec.model.memory import telling_out_of_memory
 from onerec.progress import say
 from onerec.pulse import Heart
 from onerec.train.determinism import make_deterministic
+from onerec.train.evaluations import Evaluations
 from onerec.train.garbage import collect_garbage, garbage_collected_by_hand
-from onerec.train.metrics import validation_line, write_divergence
+from onerec.train.metrics import write_divergence
 from onerec.train.optimizer import set_learning_rate
+from onerec.train.origin import run_record
 from onerec.train.report import StageReport, TakenStep
 from onerec.train.restore import state_tensors
 from onerec.train.schedule import learning_rate
-from onerec.train.session import Session, open_session, run_record
+from onerec.train.session import Session, open_session
 from onerec.train.step import Figures, Stepper, Wishes, count
 from onerec.train.trace import traced
 from onerec.train.trackers import check_trackers
-from onerec.train.validate import evaluate, is_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,9 +81,8 @@ class Training:
         self.position = session.loader.state_dict()
         """Where in the data the steps known so far end; the loader itself may be further."""
         self.first_pack = session.loader.packs_before(self.position)
-        self.validation: dict[str, Any] | None = None
-        """Figures of the newest evaluation."""
         self.report = StageReport(session, start=self.step)
+        self.evaluations = Evaluations(session, self.report)
         self.stepper = Stepper(
             session.model,
             session.optimizer,
@@ -108,7 +108,8 @@ class Training:
                     continue
                 self._settle(taken)
                 unknown = None
-                self._validate()
+                # before the save, so that a checkpoint never lacks its evaluations
+                self.evaluations.make(self.step, on_pack=lambda: self._beat("evaluate"))
                 self._follow(taken.totals.wishes)
         self._save()
         self.heart.beat("end", self.step)
@@ -131,10 +132,11 @@ class Training:
         self.heart.beat(phase if self.is_set_up else "set-up", self.step)
 
     def _follow(self, wishes: Wishes) -> None:
-        """Save where it is due or wanted, and stop where that is wanted."""
+        """Save where it is due or wanted or the best is found, and stop where that is wanted."""
         if wishes.look:
             self.saver.finish()  # raises what has failed
-        if self._save_is_due() or wishes.save or wishes.stop:
+        is_best = self.evaluations.is_best(self.step)
+        if self._save_is_due() or wishes.save or wishes.stop or is_best:
             self._save()
         if wishes.stop and self.step < self.session.total_steps:
             self.heart.beat("end", self.step)
@@ -171,31 +173,11 @@ class Training:
             taken.totals.wishes.any
             or self._is_logged(taken.number)
             or self._save_is_due(taken.number)
-            or self._validation_is_due(taken.number)
+            or self.evaluations.are_due(taken.number)
         )
 
     def _is_logged(self, step: int) -> bool:
         return step % self.session.config.monitor.logging_per_step == 0 or step == self.session.total_steps
-
-    def _validate(self) -> None:
-        """Evaluate where it is due; before the save, so that a checkpoint never lacks its evaluation."""
-        session = self.session
-        if session.validation is None or not self._validation_is_due(self.step):
-            return
-        self.validation = evaluate(
-            session.model,
-            session.validation,
-            device=session.device,
-            step=self.step,
-            on_pack=lambda: self._beat("evaluate"),
-        )
-        self.report.tell_validation(self.validation)
-
-    def _validation_is_due(self, step: int) -> bool:
-        every = self.session.config.validating.validation_per_step
-        return self.session.validation is not None and is_due(
-            step, every=every, last_step=self.session.total_steps
-        )
 
     def _save(self) -> None:
         if self.saved_step == self.step:
@@ -210,6 +192,7 @@ class Training:
             counts=self.report.counts.state_dict(),
             run=run_record(session.config),
             stretches=self._stretches(),
+            best=self.evaluations.best,
         )
         self.saver.start(state, state_tensors(session.model.lm, session.optimizer))
         self.saved_step, self.saved_at = self.step, time.monotonic()
@@ -263,11 +246,6 @@ class Training:
         every = self.session.config.checkpoint.save_checkpoint_per_step
         return at % every == 0 or at == self.session.total_steps
 
-    def _validated(self) -> dict[str, object]:
-        assert self.validation is not None
-        line = validation_line(self.session.config.stage, self.validation)
-        return {"validation": self.validation, "report": [line]}
-
     def _summary(self) -> dict[str, object]:
         return {
             "step": self.step,
@@ -276,7 +254,7 @@ class Training:
             "loss": self.loss,
             "packs_per_step": self.session.packs_per_step,
             "counts": self.report.counts.state_dict(),
-            **(self._validated() if self.validation else {}),
+            **self.evaluations.summary(),
         }
 
 

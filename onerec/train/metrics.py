@@ -111,12 +111,13 @@ class Reporter:
     ) -> None:
         self._stage, self._total, self._monitor = stage, total_steps, monitor
         self._path, self._validation_path = output_dir / "metrics.jsonl", output_dir / "validation.jsonl"
+        self._hit_rate_path = output_dir / "hit_rate.jsonl"
         self._progress = Progress(output_dir, total=total_steps, unit="steps")
         self._figures: dict[str, float] = {}
         self._board = Board(tensorboard_dir, start=start)
         self._trackers = trackers
         self._warned: set[str] = set()
-        for path in (self._path, self._validation_path):
+        for path in (self._path, self._validation_path, self._hit_rate_path):
             self._guarded(path.name, lambda path=path: keep_rows_until(path, start))  # type: ignore[misc]
 
     def tell(self, row: dict[str, Any]) -> None:
@@ -132,6 +133,12 @@ class Reporter:
         self._guarded("validation.jsonl", lambda: _append(self._validation_path, row))
         self._draw(validation_scalars(row), row["step"])
         say(validation_line(self._stage, row))
+
+    def tell_hit_rate(self, row: dict[str, Any]) -> None:
+        """Append a row to hit_rate.jsonl, TensorBoard and the console."""
+        self._guarded("hit_rate.jsonl", lambda: _append(self._hit_rate_path, row))
+        self._draw(hit_rate_scalars(row), row["step"])
+        say(hit_rate_line(self._stage, row))
 
     def advance(self, step: int, **figures: float) -> None:
         """Move the progress bar; figures that are not given stand as they were."""
@@ -225,6 +232,24 @@ def validation_line(stage: str, row: dict[str, Any]) -> str:
     return (
         f"{stage} validation after step {row['step']}: loss {row['loss']:.4f} ({', '.join(kinds)}) "
         f"on {row['samples']:,} samples in {row['seconds']:.1f} s"
+    )
+
+
+def hit_rate_scalars(row: dict[str, Any]) -> dict[str, float]:
+    """A row of hit_rate.jsonl as TensorBoard tags."""
+    return {
+        f"validation/hit_rate@{row['k']}": row["hit_rate"],
+        f"validation/ndcg@{row['k']}": row["ndcg"],
+        "validation/valid_id_rate": row["valid_id_rate"],
+    }
+
+
+def hit_rate_line(stage: str, row: dict[str, Any]) -> str:
+    """One line for people."""
+    return (
+        f"{stage} after step {row['step']}: hit rate@{row['k']} {row['hit_rate']:.4f}, NDCG@{row['k']} "
+        f"{row['ndcg']:.4f}, valid ids {row['valid_id_rate']:.1%} of {row['questions']:,} questions "
+        f"in {row['seconds']:.1f} s"
     )
 
 

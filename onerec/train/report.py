@@ -111,6 +111,12 @@ class StageReport:
         if self._reporter:
             self._reporter.tell_validation(row)
 
+    def tell_hit_rate(self, row: dict[str, Any]) -> None:
+        """Write a hit rate; its time is none of the training's."""
+        self._window.leave_out(row["seconds"])
+        if self._reporter:
+            self._reporter.tell_hit_rate(row)
+
     def __enter__(self) -> StageReport:
         """Told until the block ends."""
         return self

@@ -7,42 +7,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from onerec.checkpoint import choose, commit
-from onerec.checkpoint.retention import remove_leftovers
-from onerec.checkpoint.state import TrainerState, load_state
 from onerec.config import TrainConfig
 from onerec.data.loading.load import PackLoader
 from onerec.data.loading.validation import ValidationPacks, open_validation
 from onerec.distributed import World, on_main
-from onerec.errors import ConfigError, DriftError
+from onerec.errors import ConfigError
 from onerec.model.build import build_model, read_config, read_vocab
-from onerec.model.load import load_weights, weights_digest
+from onerec.model.load import load_weights
 from onerec.model.memory import resolve_checkpointing, stage_shape
 from onerec.model.shard import build_mesh, shard
 from onerec.progress import say
 from onerec.train.data_record import go_on_from, record_data
 from onerec.train.flops import peak_of_ranks
+from onerec.train.hit_rate import HitRate, open_hit_rate
 from onerec.train.loss import PackedLanguageModel
 from onerec.train.optimizer import build_optimizer, describe_groups
+from onerec.train.origin import Origin, describe_origin, find_origin
 from onerec.train.restore import restore
 
 if TYPE_CHECKING:
     import torch
     from transformers import Qwen3Config
 
+    from onerec.checkpoint.state import TrainerState
     from onerec.vocab import ItemicVocab
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Which checkpoint a stage starts from, and how much of it."""
-
-    checkpoint: Path | None
-    takes: Literal["everything", "weights"]
-    state: TrainerState | None
-    """State to go on from; None starts at step 0."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +49,8 @@ class Session:
     loader: PackLoader
     validation: ValidationPacks | None
     """What is evaluated; None where there is no validation data."""
+    hit_rate: HitRate | None
+    """What is asked for items; None where there are no questions."""
     packs_per_step: int
     total_steps: int
     """Step at which the stage is done."""
@@ -98,6 +90,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         pad_to=pad_to,
         max_packs=config.validating.max_validation_packs,
     )
+    hit_rate = open_hit_rate(config, world=world, vocab=vocab, pad_to=pad_to)
     model_config = read_config(config.model)
     model = _sharded_model(config, model_config, vocab=vocab, world=world, device=device)
     optimizer = build_optimizer(model.lm, optim=config.optim)
@@ -124,6 +117,7 @@ def open_session(config: TrainConfig, *, world: World, device: torch.device) -> 
         optimizer=optimizer,
         loader=loader,
         validation=validation,
+        hit_rate=hit_rate,
         packs_per_step=packs_per_step,
         total_steps=total_steps,
         ends_by="max_steps" if total_steps == config.duration.max_steps else "data_end",
@@ -144,77 +138,6 @@ def _length(config: TrainConfig, origin: Origin, loader: PackLoader) -> int:
             "raise max_steps or num_epochs, or choose an earlier checkpoint"
         )
     return total_steps
-
-
-def find_origin(config: TrainConfig, *, is_main: bool) -> Origin:
-    """The stage's own newest sound checkpoint, else what `resume_from` names, else the model folder.
-
-    Rank 0 looks and judges, all ranks get its answer or its error.
-    """
-    told = on_main(lambda: _look(config), is_main=is_main)
-    if told["checkpoint"] is None:
-        return Origin(None, "weights", None)
-    checkpoint = Path(told["checkpoint"])
-    if told["takes"] == "weights":
-        return Origin(checkpoint, "weights", None)
-    state = load_state(checkpoint)
-    _check_same_stage(config, state, checkpoint)
-    return Origin(checkpoint, "everything", state)
-
-
-def describe_origin(config: TrainConfig, origin: Origin) -> str:
-    """One line for people: where the weights come from and which step is next."""
-    if origin.checkpoint is None:
-        return f"{config.stage} starts at step 1 from {config.model.model_dir}"
-    if origin.state is None:
-        return f"{config.stage} starts at step 1 with the weights of {origin.checkpoint}"
-    return f"{config.stage} goes on after step {origin.state.step} from {origin.checkpoint}"
-
-
-def _look(config: TrainConfig) -> dict[str, Any]:
-    stage_dir = Path(config.output_dir)
-    stage_dir.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(stage_dir)
-    report: list[str] = []
-    own = choose.newest_sound(stage_dir, report=report)
-    for line in report:
-        say(f"warning: {line}", is_warning=True)
-    if own is not None:
-        return {"checkpoint": str(own), "takes": "everything"}
-    settings = config.checkpoint
-    if settings.resume_from is None:
-        return {"checkpoint": None, "takes": "weights"}
-    named = choose.find(Path(settings.resume_from), tag=settings.resume_from_tag)
-    if (fault := commit.damage(named)) is not None:
-        raise ConfigError(
-            f"resume_from names a damaged checkpoint: {fault}; choose another with resume_from_tag"
-        )
-    return {"checkpoint": str(named), "takes": "everything" if settings.resume_training_state else "weights"}
-
-
-def run_record(config: TrainConfig) -> dict[str, Any]:
-    """What a checkpoint belongs to: its stage and seed, and the weights that the stage started from."""
-    return {
-        "stage": config.stage,
-        "seed": config.seed,
-        "started_from": weights_digest(Path(config.model.model_dir)),
-    }
-
-
-def _check_same_stage(config: TrainConfig, state: TrainerState, checkpoint: Path) -> None:
-    """Refuse to go on from the state of a stage that started from other weights or steps in other sizes."""
-    now, then = run_record(config), state.run
-    if now["started_from"] != then["started_from"]:
-        raise DriftError(
-            f"{checkpoint} belongs to a stage that started from other weights than {config.model.model_dir}; "
-            "give that folder back, start the stage anew with --rerun, or set resume_training_state = false"
-        )
-    wanted = config.duration.packs_per_step
-    if wanted is not None and wanted != state.packs_per_step:
-        raise ConfigError(
-            f"packs_per_step = {wanted}, but {checkpoint} was trained with {state.packs_per_step}; "
-            "use that, or set resume_training_state = false"
-        )
 
 
 def _packs_per_step(config: TrainConfig, state: TrainerState | None, *, world_size: int) -> int:

@@ -155,15 +155,15 @@ def run_pack(
 ) -> PackLoss:
     """The forward pass over one pack; its losses are added to `table`."""
     result: PackLoss = model(
-        _moved(pack.input_ids_T, device),
-        position_ids_T=_moved(pack.position_ids_T, device),
-        cu_seqlens=_moved(pack.cu_seqlens, device),
-        max_seqlen=_rounded_up(pack.max_seqlen),
-        trained_N=_moved(pack.trained_N, device),
-        labels_N=_moved(pack.trained_labels_N, device),
+        moved(pack.input_ids_T, device),
+        position_ids_T=moved(pack.position_ids_T, device),
+        cu_seqlens=moved(pack.cu_seqlens, device),
+        max_seqlen=rounded_up(pack.max_seqlen),
+        trained_N=moved(pack.trained_N, device),
+        labels_N=moved(pack.trained_labels_N, device),
         scale=scale,
     )
-    table.add(result.losses_N.detach(), _moved(pack.cells_N, device), pack.trained_S2)
+    table.add(result.losses_N.detach(), moved(pack.cells_N, device), pack.trained_S2)
     return result
 
 
@@ -210,11 +210,11 @@ def _on_its_way(values: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | 
     return copied, is_there
 
 
-def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On the device; through pinned memory, since a copy from any other makes the host wait."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def _rounded_up(length: int) -> int:
+def rounded_up(length: int) -> int:
     """The next power of two: should a compiled layer be made anew for a number, there are few of them."""
     return 1 << (length - 1).bit_length()

@@ -46,7 +46,7 @@ def evaluate(
             on_pack()
             run_pack(model, pack, table=table, device=device, scale=1.0)
     model.train()
-    _reshard(model)
+    reshard(model)
     losses = mean_losses(table, sources=packs.sources)
     return {
         "step": step,
@@ -62,7 +62,7 @@ def evaluate(
     }
 
 
-def _reshard(model: PackedLanguageModel) -> None:
+def reshard(model: PackedLanguageModel) -> None:
     """Give gathered weights back: no backward pass does it for the root, and a checkpoint would see them."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
