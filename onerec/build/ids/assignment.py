@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onerec.build.ids.clustering import CHUNK_DISTANCES, Codebook, nearest, scores, squared_distances
+from onerec.build.ids.codebook import CHUNK_DISTANCES, Codebook, scores, squared_distances
 from onerec.build.interactions import Float32, Int64
 
 
@@ -40,20 +40,14 @@ class Placed:
     is_moved_N: npt.NDArray[np.bool_]
 
 
-def place(residual_ND: Float32, book: Codebook, prefix_N: Int64, *, room: int, taken: Taken) -> Placed:
-    """Codes by the rule at the head of this file: at most `room` items of one prefix for each code.
-
-    The callers see to it that every prefix has room for its items.
-    """
-    nearest_N = nearest(residual_ND, book)
-    return make_room(residual_ND, book, nearest_N, prefix_N, room=room, taken=taken)
-
-
 def make_room(
     residual_ND: Float32, book: Codebook, wanted_N: Int64, prefix_N: Int64, *, room: int, taken: Taken
 ) -> Placed:
-    """Codes by the rule for items that want the codes `wanted_N`."""
-    codes = len(book.prices_K)
+    """Codes by the rule at the head of this file for items that want the codes `wanted_N`.
+
+    Callers see to it that every prefix has room for its items.
+    """
+    codes = book.size
     keys_N, keys_M = prefix_N * codes + wanted_N, taken.prefix_M * codes + taken.codes_M
     left_N = room - _count_of(keys_M, keys_N)
     crowded_N = _count_of(keys_N, keys_N) > left_N
@@ -79,7 +73,7 @@ def _move(residual_BD: Float32, book: Codebook, prefix_B: Int64, occupied: Int64
 
     Prefixes do not touch each other: the first of all of them choose at once, then the second, and so on.
     """
-    codes = len(book.prices_K)
+    codes = book.size
     prefixes_P, local_B = np.unique(prefix_B, return_inverse=True)
     left_PK = room - _counts_of_prefixes(occupied, prefixes_P, codes)
     turn_B = _rank_within(local_B, np.zeros(len(local_B), dtype=np.float32))

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onerec.build.ids.assignment import Placed, Taken, make_room, place
-from onerec.build.ids.clustering import UNUSED, Codebook, chunks, cluster, means_of
+from onerec.build.ids.assignment import Placed, Taken, make_room
+from onerec.build.ids.balanced import balance, equal_shares
+from onerec.build.ids.clustering import cluster
+from onerec.build.ids.codebook import Codebook, chunks, means_of, nearest
 from onerec.build.interactions import Float32, Int64
 from onerec.errors import ConfigError
 
@@ -45,7 +47,8 @@ def residual_kmeans(
     """Ids of `levels` codes below `codes`, no two alike; raises ConfigError for more items than ids."""
 
     def book(_: int, residual_ND: Float32) -> Codebook:
-        return cluster(residual_ND, codes, balanced=balanced, batch_size=batch_size, rng=rng)
+        found = cluster(residual_ND, codes, batch_size=batch_size, rng=rng)
+        return balance(residual_ND, found, batch_size=batch_size, rng=rng) if balanced else found
 
     return coded(vectors_ND, book, levels=levels, codes=codes, balanced=balanced)
 
@@ -91,7 +94,7 @@ def books_of_ids(vectors_ND: Float32, codes_NL: Int64, *, codes: int) -> Coded:
     books, errors = [], []
     for codes_N in codes_NL.T:
         means_KD, counts_K = means_of(residual_ND, codes_N, codes)
-        books.append(Codebook(means_KD, np.where(counts_K > 0, np.float32(0), UNUSED)))
+        books.append(Codebook(means_KD, counts_K > 0))
         take_off(residual_ND, books[-1], codes_N)
         errors.append(mean_square(residual_ND) / power if power else 0.0)
     rebuilt_ND = np.subtract(vectors_ND, residual_ND, out=residual_ND)
@@ -114,20 +117,19 @@ def take_off(residual_ND: Float32, book: Codebook, codes_N: Int64) -> None:
 
 
 def mean_square(points_ND: Float32) -> float:
-    """Mean squared length."""
+    """Mean squared length; 0 of no points."""
     parts = chunks(len(points_ND), points_ND.shape[1])
-    return float(sum(np.sum(np.square(points_ND[part], dtype=np.float64)) for part in parts)) / len(points_ND)
+    total = sum(float(np.square(points_ND[part], dtype=np.float64).sum()) for part in parts)
+    return total / max(1, len(points_ND))
 
 
 def _placed(
     residual_ND: Float32, book: Codebook, prefix: Int64, taken: Taken, *, room: int, balanced: bool
 ) -> tuple[Placed, Mask]:
     """Codes, and which items were moved for an equal share already."""
-    items = len(residual_ND)
-    prefix_N = prefix[:items]
-    if not balanced:
-        return place(residual_ND, book, prefix_N, room=room, taken=taken), np.zeros(items, dtype=bool)
-    share = -(-items // len(book.prices_K))
-    shared = place(residual_ND, book, np.zeros_like(prefix_N), room=share, taken=Taken.nothing())
-    placed = make_room(residual_ND, book, shared.codes_N, prefix_N, room=room, taken=taken)
-    return placed, shared.is_moved_N
+    wanted_N, is_moved_N = nearest(residual_ND, book), np.zeros(len(residual_ND), dtype=bool)
+    if balanced:
+        shared = equal_shares(residual_ND, book, wanted_N)
+        wanted_N, is_moved_N = shared.codes_N, shared.is_moved_N
+    prefix_N = prefix[: len(residual_ND)]
+    return make_room(residual_ND, book, wanted_N, prefix_N, room=room, taken=taken), is_moved_N

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from onerec.build.ids.choices import choice_vectors
+from onerec.build.ids.encoder import TextEncoder, digest_of, encode_items_text
 from onerec.build.ids.text import TextSpace, text_space
 from onerec.build.interactions import Float32, Interactions, Item
 from onerec.errors import DataError
@@ -56,7 +58,7 @@ class Given:
         return checked(embeddings_ND, items)
 
 
-Vectoriser = TextAndChoices | Given
+Vectoriser = TextAndChoices | Given | TextEncoder
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def item_vectors(
     """Vectors of all items as `data.item_vectors` says; raises DataError for embeddings that are missing."""
     if data.item_vectors == "embedding":
         return _given(interactions)
+    if data.item_vectors == "text_encoder":
+        return _encoded(interactions.items, Path(str(data.text_encoder_dir)))
     return _text_and_choices(interactions, trained_E, data=data, rng=rng)
 
 
@@ -99,6 +103,12 @@ def _given(interactions: Interactions) -> ItemVectors:
         )
     vectors_ND = checked(interactions.embeddings_ND, interactions.items)
     return ItemVectors(vectors_ND, Given(vectors_ND.shape[1]))
+
+
+def _encoded(items: Sequence[Item], folder: Path) -> ItemVectors:
+    vectors_ND = encode_items_text(items, folder)
+    folder = folder.resolve()
+    return ItemVectors(vectors_ND, TextEncoder(str(folder), digest_of(folder), vectors_ND.shape[1]))
 
 
 def _text_and_choices(

@@ -53,6 +53,28 @@ def read(data: BuildData, oddities: Oddities) -> Raw:
     return raw
 
 
+def read_items(
+    path: str, columns: Columns, *, with_embeddings: bool, oddities: Oddities
+) -> tuple[tuple[Item, ...], Float32 | None]:
+    """A table of items alone, as it is, and their given vectors; faults are as those of `read`."""
+    files = files_of(path, "items")
+    roles = _roles(columns, ITEM_ROLES)
+    if not with_embeddings:
+        roles.pop("embedding", None)
+    _drop_default_title(files, roles, columns, oddities)
+    faults = list(_missing(files, roles))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    nothing = pa.array([], pa.string())
+    no_events = RawEvents(users_E=nothing, items_E=nothing, times_E=np.zeros(0, dtype=np.int64))
+    found = _Items(roles, IdKinds()).read(files, no_events, oddities)
+    nameless = [found.item_rows.place(row) for row, item in enumerate(found.items) if not item.pid]
+    oddities.fault(
+        count=len(nameless), what="items without an id", examples=nameless, remedy="give each item one"
+    )
+    return tuple(found.items), found.embeddings_ND
+
+
 def _roles(columns: Columns, roles: Iterable[str]) -> dict[str, str]:
     """Column by role, for those that have one."""
     named = ((role, getattr(columns, role)) for role in roles)

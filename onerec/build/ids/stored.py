@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from onerec.build.ids.clustering import Codebook
+from onerec.build.ids.codebook import Codebook
+from onerec.build.ids.encoder import TextEncoder
 from onerec.build.ids.text import TextSpace
 from onerec.build.ids.vectors import Given, TextAndChoices, Vectoriser
 from onerec.errors import ConfigError, DataError
@@ -50,7 +51,7 @@ def save_codebooks(
         save_file(
             {
                 "centroids_LKD": np.stack([book.centroids_KD for book in books]),
-                "prices_LK": np.stack([book.prices_K for book in books]),
+                "is_used_LK": np.stack([book.is_used_K for book in books]),
             },
             place / BOOKS,
         )
@@ -67,7 +68,7 @@ def load_codebooks(folder: Path) -> Codebooks:
     try:
         tensors, state = load_file(place / BOOKS), load_file(place / TENSORS)
         about = json.loads((place / ABOUT).read_bytes())
-        books = zip(tensors["centroids_LKD"], tensors["prices_LK"], strict=True)
+        books = zip(tensors["centroids_LKD"], tensors["is_used_LK"], strict=True)
         return Codebooks(tuple(Codebook(*pair) for pair in books), _vectoriser(state, about))
     except (OSError, SafetensorError, ValueError, KeyError) as fault:
         raise DataError(f"{place} cannot be read ({fault}); build the data anew") from fault
@@ -82,11 +83,16 @@ def _state(vectoriser: Vectoriser) -> tuple[dict[str, Any], dict[str, object]]:
             "text_scale": vectoriser.text_scale,
             "choice_width": vectoriser.choice_width,
         }
-    return {}, {"kind": "embedding", "width": vectoriser.width}
+    return {}, {
+        "kind": "text_encoder" if isinstance(vectoriser, TextEncoder) else "embedding",
+        **asdict(vectoriser),
+    }
 
 
 def _vectoriser(state: dict[str, Any], about: dict[str, Any]) -> Vectoriser:
     if about["kind"] == "embedding":
         return Given(about["width"])
+    if about["kind"] == "text_encoder":
+        return TextEncoder(about["folder"], about["digest"], about["width"])
     space = TextSpace(tuple(about["words"]), state["weights_M"], state["axes_MK"])
     return TextAndChoices(space, about["text_scale"], about["choice_width"])
