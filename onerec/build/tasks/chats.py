@@ -75,10 +75,9 @@ def last_trained(task: ChatTask, material: Material, users: Int64) -> Asked:
     offsets_U1 = material.interactions.offsets_U1[users[0] : users[-1] + 2]
     events_E = np.arange(offsets_U1[0], offsets_U1[-1])
     users_E = np.repeat(np.arange(len(users)), np.diff(offsets_U1))
-    # the first event of a user has no history, so nothing can be asked
-    asked_E = material.is_trained[events_E] & (events_E > offsets_U1[users_E])
+    asked_E = material.can_ask[events_E]
     if task.can_ask_E is not None:
-        asked_E &= task.can_ask_E[events_E]
+        asked_E = asked_E & task.can_ask_E[events_E]
     events_E, users_E = events_E[asked_E], users_E[asked_E]
     ends_U = np.cumsum(np.bincount(users_E, minlength=len(users)))
     is_late_E = ends_U[users_E] - np.arange(len(users_E)) <= material.data.samples_per_user

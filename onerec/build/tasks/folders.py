@@ -104,10 +104,10 @@ def _without_types(material: Material) -> str:
 def _without_labels(material: Material) -> str:
     if material.labels is None:
         return "neither positive_rating nor positive_types says what is liked"
-    known_E = material.labels.known_E & material.is_trained
+    known_E = material.labels.known_E & material.can_ask
     count, positive = int(known_E.sum()), int(material.labels.positive_E[known_E].sum())
     if positive in {0, count} and count:
-        return f"all {count:,} training events with a label are {'positive' if positive else 'negative'}"
+        return f"all {count:,} training events with a history and a label are {'positive' if positive else 'negative'}"
     return _untrained(material, known_E, "a label")
 
 
@@ -118,7 +118,7 @@ def _without_queries(material: Material) -> str:
 
 
 def _untrained(material: Material, has_E: Mask, what: str) -> str:
-    return "" if (has_E & material.is_trained).any() else f"no training event has {what}"
+    return "" if (has_E & material.can_ask).any() else f"no training event with a history has {what}"
 
 
 def _chained(made: Iterable[Callable[[], Tables]]) -> Tables:

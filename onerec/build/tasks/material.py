@@ -71,6 +71,14 @@ class Material:
         return self.split.is_trained(self.interactions)
 
     @cached_property
+    def can_ask(self) -> Mask:
+        """Whether each event may be asked for in training, (E,): a user's first has no history before it."""
+        is_first = np.zeros(self.interactions.num_events, dtype=bool)
+        offsets_U1 = self.interactions.offsets_U1
+        is_first[offsets_U1[:-1][np.diff(offsets_U1) > 0]] = True
+        return self.is_trained & ~is_first
+
+    @cached_property
     def uids(self) -> Text:
         """Names of users, (U,)."""
         return texts(user.uid for user in self.interactions.users)
@@ -148,8 +156,8 @@ class Material:
         queries_E = self.interactions.queries_E
         if queries_E is None:
             return None
-        said = pc.invert(is_empty(pc.utf8_trim_whitespace(queries_E))).fill_null(value=False)
-        return np.asarray(said.to_numpy(zero_copy_only=False), dtype=bool)
+        is_blank = is_empty(pc.utf8_trim_whitespace(pc.fill_null(queries_E, "")))
+        return np.asarray(~is_blank.to_numpy(zero_copy_only=False), dtype=bool)
 
     def histories(self, begins_R: Int64, ends_R: Int64) -> Text:
         """Itemic text of the events from begin to end of each row, which are places among all events."""
