@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -7,13 +8,14 @@ import zipfile
 
 import pytest
 
-from onerec.build import fetch
-from onerec.build.interactions import gather
+from onerec.build.sources import fetch
+from onerec.build.sources.movielens import ML_1M, ML_100K
 from onerec.errors import ConfigError, DataError
 from tests.build import films
+from tests.build.sources.same import assert_same
 
 SMALL = (films.items(20), films.users(5), films.events(5, 20, each=6))
-NOBODY = "http://127.0.0.1:9/ml-100k.zip"
+NOBODY = dataclasses.replace(ML_100K, url="http://127.0.0.1:9/ml-100k.zip")
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +25,7 @@ def whole():
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Nobody answers at GroupLens' address and pip has no index, unless a test says otherwise."""
-    monkeypatch.setattr(fetch, "GROUPLENS_URL", NOBODY)
+    """pip has no index, unless a test says otherwise."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -40,8 +41,8 @@ def zipped(files, prefix):
 
 
 @pytest.fixture
-def grouplens(tmp_path, monkeypatch, whole):
-    """A web server that has the archive, its size and digest being the ones that are expected."""
+def grouplens(tmp_path, whole):
+    """MovieLens-100K at a web server, the digest of its archive being the one that is expected."""
     content = zipped(films.grouplens_files(*whole), "ml-100k/")
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "ml-100k.zip").write_bytes(content)
@@ -55,10 +56,11 @@ def grouplens(tmp_path, monkeypatch, whole):
     )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setattr(fetch, "GROUPLENS_URL", f"http://127.0.0.1:{server.server_port}/ml-100k.zip")
-    monkeypatch.setattr(fetch, "GROUPLENS_BYTES", len(content))
-    monkeypatch.setattr(fetch, "GROUPLENS_MD5", hashlib.md5(content).hexdigest())
-    yield tmp_path / "web" / "ml-100k.zip"
+    yield dataclasses.replace(
+        ML_100K,
+        url=f"http://127.0.0.1:{server.server_port}/ml-100k.zip",
+        md5=hashlib.md5(content).hexdigest(),
+    )
     server.shutdown()
     server.server_close()
     thread.join()
@@ -82,16 +84,16 @@ def pypi(tmp_path, monkeypatch, whole):
 @pytest.mark.parametrize("files_of", [films.grouplens_files, films.recbole_files])
 def test_a_given_folder_is_searched_in_its_depth(tmp_path, files_of):
     films.write(files_of(*SMALL), tmp_path / "somewhere" / "below")
-    found = fetch.find(str(tmp_path), cache_dir=tmp_path / "cache", download=False)
-    assert found == fetch.Found(gather(*SMALL), str(tmp_path))
+    found = fetch.find(ML_100K, str(tmp_path), cache_dir=tmp_path / "cache", download=False)
+    assert_same(found, fetch.Found(films.raw(*SMALL), str(tmp_path)))
 
 
 @pytest.mark.parametrize("files_of", [films.grouplens_files, films.recbole_files])
 def test_a_given_archive_is_read_without_being_unpacked(tmp_path, files_of):
     archive = tmp_path / "data.zip"
     archive.write_bytes(zipped(files_of(*SMALL) | {"README": b"hello"}, "a/b/"))
-    found = fetch.find(str(archive), cache_dir=tmp_path / "cache", download=False)
-    assert found.interactions == gather(*SMALL)
+    found = fetch.find(ML_100K, str(archive), cache_dir=tmp_path / "cache", download=False)
+    assert_same(found.raw, films.raw(*SMALL))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.zip"]
 
 
@@ -105,59 +107,76 @@ def test_a_given_path_that_holds_nothing_is_an_error_even_when_the_cache_has_the
         ("empty", "has no u.data"),
     ]:
         with pytest.raises(ConfigError, match=reason):
-            fetch.find(str(tmp_path / name), cache_dir=tmp_path / "cache", download=False)
+            fetch.find(ML_100K, str(tmp_path / name), cache_dir=tmp_path / "cache", download=False)
 
 
 def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "MAX_FILE_BYTES", 50)
     (tmp_path / "big.zip").write_bytes(zipped(films.grouplens_files(*SMALL), ""))
     with pytest.raises(ConfigError, match="would take"):
-        fetch.find(str(tmp_path / "big.zip"), cache_dir=tmp_path, download=False)
+        fetch.find(ML_100K, str(tmp_path / "big.zip"), cache_dir=tmp_path, download=False)
 
 
 def test_grouplens_comes_first_and_its_files_are_kept_for_the_next_run(tmp_path, grouplens, pypi, whole):
     cache = tmp_path / "cache"
-    first = fetch.find(None, cache_dir=cache, download=True)
-    assert first == fetch.Found(gather(*whole), fetch.GROUPLENS_URL)
+    first = fetch.find(grouplens, None, cache_dir=cache, download=True)
+    assert_same(first, fetch.Found(films.raw(*whole), grouplens.url))
     assert "not to be redistributed" in (cache / "movielens-100k" / "LICENCE.txt").read_text(encoding="utf-8")
-    grouplens.unlink()
-    second = fetch.find(None, cache_dir=cache, download=False)
-    assert second == fetch.Found(gather(*whole), str(cache / "movielens-100k"))
+    second = fetch.find(NOBODY, None, cache_dir=cache, download=False)
+    assert_same(second, fetch.Found(films.raw(*whole), str(cache / "movielens-100k")))
 
 
 def test_pypi_answers_when_grouplens_gives_another_file(tmp_path, grouplens, pypi, whole):
-    grouplens.write_bytes(b"<html>please log in</html>")
-    found = fetch.find(None, cache_dir=tmp_path / "cache", download=True)
-    assert found == fetch.Found(gather(*whole), "PyPI package recbole==1.2.1")
-    assert fetch.find(None, cache_dir=tmp_path / "cache", download=False).interactions == found.interactions
+    (tmp_path / "web" / "ml-100k.zip").write_bytes(b"<html>please log in</html>")
+    found = fetch.find(grouplens, None, cache_dir=tmp_path / "cache", download=True)
+    assert_same(found, fetch.Found(films.raw(*whole), "PyPI package recbole==1.2.1"))
+    assert_same(fetch.find(NOBODY, None, cache_dir=tmp_path / "cache", download=False).raw, found.raw)
 
 
 def test_a_damaged_cache_is_passed_over_and_replaced(tmp_path, grouplens, whole):
     cached = films.write(films.grouplens_files(*SMALL), tmp_path / "cache" / "movielens-100k")
-    assert fetch.find(None, cache_dir=tmp_path / "cache", download=True).origin == fetch.GROUPLENS_URL
+    found = fetch.find(grouplens, None, cache_dir=tmp_path / "cache", download=True)
+    assert found.origin == grouplens.url
     assert (cached / "u.data").read_bytes() == films.grouplens_files(*whole)["u.data"]
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path, grouplens, whole, capsys):
     (tmp_path / "cache").write_text("a file where the folder would be")
-    found = fetch.find(None, cache_dir=tmp_path / "cache", download=True)
-    assert found.interactions == gather(*whole)
+    found = fetch.find(grouplens, None, cache_dir=tmp_path / "cache", download=True)
+    assert_same(found.raw, films.raw(*whole))
     assert "cannot be written" in capsys.readouterr().err
 
 
 def test_found_nowhere_tells_every_place_tried_and_what_to_do(tmp_path):
     with pytest.raises(DataError) as told:
-        fetch.find(None, cache_dir=tmp_path / "cache", download=True)
+        fetch.find(NOBODY, None, cache_dir=tmp_path / "cache", download=True)
     message = str(told.value)
-    places = [str(tmp_path / "cache" / "movielens-100k"), NOBODY, "PyPI package recbole==1.2.1: pip: ERROR"]
+    places = [
+        str(tmp_path / "cache" / "movielens-100k"),
+        NOBODY.url,
+        "PyPI package recbole==1.2.1: pip: ERROR",
+    ]
     assert [place in message for place in places] == [True] * 3
-    assert "name it as data.path" in message
+    assert "name it as path" in message
 
 
 def test_without_downloads_only_the_cache_is_tried(tmp_path):
     with pytest.raises(DataError) as told:
-        fetch.find(None, cache_dir=tmp_path, download=False)
+        fetch.find(NOBODY, None, cache_dir=tmp_path, download=False)
     assert "PyPI" not in str(told.value)
+
+
+def test_the_million_is_in_no_package(tmp_path):
+    nobody = dataclasses.replace(ML_1M, url="http://127.0.0.1:9/ml-1m.zip")
+    with pytest.raises(DataError) as told:
+        fetch.find(nobody, None, cache_dir=tmp_path, download=True)
+    assert str(told.value) == (
+        "MovieLens-1M was not found; tried\n"
+        f"  {tmp_path}/movielens-1m: there is nothing of that name\n"
+        "  http://127.0.0.1:9/ml-1m.zip: no answer (<urlopen error [Errno 111] Connection refused>)\n"
+        "put ml-1m.zip (or the folder in it, or recbole's files) somewhere and name it as path, "
+        "or allow downloads with a network"
+    )
 
 
 @pytest.mark.parametrize(
