@@ -107,7 +107,8 @@ def _without_labels(material: Material) -> str:
     known_E = material.labels.known_E & material.can_ask
     count, positive = int(known_E.sum()), int(material.labels.positive_E[known_E].sum())
     if positive in {0, count} and count:
-        return f"all {count:,} training events with a history and a label are {'positive' if positive else 'negative'}"
+        sort = "positive" if positive else "negative"
+        return f"all {count:,} training events with a history and a label are {sort}"
     return _untrained(material, known_E, "a label")
 
 
