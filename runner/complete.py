@@ -211,6 +211,8 @@ def _starting(words: Iterable[str], current: str) -> list[str]:
 
 _SOURCES: dict[str, Callable[[_Line], list[str]]] = {
     "run": _runs,
+    "model_or_run": _runs,
+    "build_or_run": _runs,
     "stage": _stages,
     "rerun": _stages,
     "dataset": _datasets,

@@ -259,8 +259,8 @@ class EvaluateConfig(Section):
     split: Literal["validation", "test"] = "test"
     """Which held-out events are asked for."""
     evaluation: Evaluation
-    add_think_pattern: bool = False
-    """How the training stage rendered its chat rows."""
+    add_think_pattern: bool | None = None
+    """How the training stage rendered its chat rows; default: as each model's item map says."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Topology] = "auto"
     """Where the models run; auto: on a GPU if torch sees one."""
 

@@ -69,17 +69,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
 
 
 def _open(folder: str, items: ItemMap, *, config: EvaluateConfig) -> Recommender:
-    own = Path(folder) / ITEMS_NAME
+    own, thinks = Path(folder) / ITEMS_NAME, config.add_think_pattern
     if own.is_file():
         shipped = load_item_map(own)
+        thinks = bool(shipped.about.get("add_think_pattern")) if thinks is None else thinks
         same = shipped.pids == items.pids and np.array_equal(shipped.codes_NL, items.codes_NL)
         if not same:
             raise ConfigError(
                 f"{own} is not the item map of {config.built_dir}; give the data that it was made for"
             )
-    return Recommender.load(
-        Path(folder), items, add_think_pattern=config.add_think_pattern, device=config.device
-    )
+    return Recommender.load(Path(folder), items, add_think_pattern=bool(thinks), device=config.device)
 
 
 def _ask(

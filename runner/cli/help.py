@@ -15,7 +15,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "look before it starts": ("check", "preview", "plan"),
     "train": ("run", "stop", "resume"),
     "watch": ("status", "logs", "report", "list", "diff", "doctor"),
-    "use what was trained, and data": ("convert", "test-model", "shard"),
+    "use what was trained, and data": ("evaluate", "recommend", "encode", "convert", "test-model", "shard"),
     "the shell": ("completion",),
 }
 """The verbs by what people do."""
@@ -182,7 +182,40 @@ HELP: Mapping[str, Help] = {
             ),
         ),
         _codes(0, 2, _1="the model is not sound"),
-        ("convert",),
+        ("evaluate", "convert"),
+    ),
+    "evaluate": Help(
+        "Every user's held-out item is looked for in a list of items; what is told is the share found, with "
+        "intervals. A manifest does the same with a stage of kind 'evaluate'.",
+        (
+            ("runner evaluate runs/movielens --baselines popularity,item_knn", "the newest model of a run"),
+            ("runner evaluate runs/movielens/stage2 --split validation --top-k 1,10", "of one of its stages"),
+            ("runner evaluate my-model --data runs/movielens/data/rows --json", "a folder of its own"),
+        ),
+        _codes(0, 2, 6),
+        ("recommend", "test-model", "report"),
+    ),
+    "recommend": Help(
+        "All users are answered by one process. Items of a history are not recommended again.",
+        (
+            ("runner recommend movielens --history 50,181,1", "the newest model of a run, one user"),
+            ("runner recommend my-model --history 50,181 --history 7 --top-k 3 --json", "two users"),
+            ("runner recommend my-model --history - < users.txt", "a user a line"),
+        ),
+        _codes(0, 2, 6),
+        ("evaluate", "encode"),
+    ),
+    "encode": Help(
+        "Ids that were given before stay as they are.",
+        (
+            (
+                "runner encode movielens new.csv --output new.parquet",
+                "columns as the run's manifest says",
+            ),
+            ("runner encode built/rows new.csv --output new.parquet --column id=asin", "with other names"),
+        ),
+        _codes(0, 2, 6, 9),
+        ("recommend", "new"),
     ),
     "shard": Help(
         "",
@@ -208,7 +241,7 @@ HELP: Mapping[str, Help] = {
         (
             ("runner new /models/Qwen3-1.7B /data/sft", "writes qwen3-1.7b.toml"),
             ("runner new Qwen3-1.7B s3://bucket/sft/ --name shop --output shop.toml", "names of your own"),
-            ("runner new movielens", "a copy of a shipped manifest; runner new --list tells which there are"),
+            ("runner new movielens", "a copy of what is shipped: a manifest, or templates; --list tells all"),
         ),
         _codes(0, 2),
         ("explain", "check", "schema"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def new_arguments(parser: ArgumentParser) -> None:
     """Options of `new`."""
-    what = "a Hugging Face folder of a Qwen3; without DATA the name of a manifest that is shipped"
+    what = "a Hugging Face folder of a Qwen3; without DATA what is to be copied: runner new --list"
     parser.add_argument("model", metavar="MODEL_DIR", nargs="?", help=what)
     parser.add_argument(
         "data", metavar="DATA", nargs="?", help="a parquet file, folder, glob, file list or URL"
@@ -31,13 +31,13 @@ def new_arguments(parser: ArgumentParser) -> None:
         help="file to write, which must not be there; default: NAME.toml",
     )
     parser.add_argument(
-        "--list", dest="lists", action="store_true", help="list the manifests that are shipped"
+        "--list", dest="lists", action="store_true", help="list what is shipped and can be copied"
     )
 
 
 def new(arguments: Namespace) -> int:
     """Write a manifest, or copy one that is shipped."""
-    from runner.new.write import copy_shipped, shipped_lines, write_new
+    from runner.new.write import copy_shipped, next_step, shipped_lines, write_new
 
     if arguments.lists:
         say("\n".join(shipped_lines()))
@@ -54,7 +54,7 @@ def new(arguments: Namespace) -> int:
             output=arguments.output,
             env=os.environ,
         )
-    say(f"{path}\nlook at it, then: runner check {path}")
+    say(f"{path}\n{next_step(arguments.model, path)}")
     return 0
 
 

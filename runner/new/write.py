@@ -1,5 +1,7 @@
 """Put a new manifest on the disk: one that was written for a model and data, or one that is shipped.
 
+The templates of rows are copied in the same way, for they are edited too.
+
 A file that is there is never touched, and nothing is written that would not load.
 """
 
@@ -19,6 +21,8 @@ from runner.new.text import manifest_text
 
 SHIPPED = Path(__file__).parents[2] / "manifests"
 """The manifests of a checkout; an installed package has none."""
+TEMPLATES = Path(__file__).parents[2] / "onerec" / "build" / "tasks" / "templates.toml"
+"""What rows say, where a manifest names no templates of its own."""
 _NONE_SHIPPED = "this installation has none: they are in the folder manifests of the project"
 
 
@@ -37,11 +41,11 @@ def write_new(
 
 def copy_shipped(name: str, output: Path | None) -> Path:
     """Copy a shipped manifest; its first line, which names the schema, and its run's name stay."""
-    known = {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
+    known = _shipped()
     found = known.get(name.removesuffix(".toml"))
     if found is None:
         remedy = did_you_mean(name, known) or f"shipped are {listed(known)}"
-        if not known:
+        if not known.keys() - {TEMPLATES.stem}:
             remedy = _NONE_SHIPPED
         if Path(name).is_dir():
             remedy = f"give its data too: runner new {printable(name)} DATA"
@@ -52,15 +56,26 @@ def copy_shipped(name: str, output: Path | None) -> Path:
     return path
 
 
+def next_step(name: str, path: Path) -> str:
+    """What to do with a file that was written or copied."""
+    if name.removesuffix(".toml") == TEMPLATES.stem:
+        return f'edit it, then in the build_data stage: templates = "{path}"'
+    return f"look at it, then: runner check {path}"
+
+
 def shipped_lines() -> Iterator[str]:
-    """Each shipped manifest with its first comment, or why there is none."""
-    found = sorted(SHIPPED.glob("*.toml"))
-    if not found:
+    """Everything that is shipped with its first comment, or why there is no manifest."""
+    found = _shipped()
+    if not found.keys() - {TEMPLATES.stem}:
         yield _NONE_SHIPPED
-    for path in found:
+    for name, path in found.items():
         lines = path.read_text(encoding="utf-8").splitlines()
         about = next((line[2:] for line in lines if line.startswith("# ")), "")
-        yield f"{path.stem:<14} {about}"
+        yield f"{name:<14} {about}"
+
+
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for path in (*sorted(SHIPPED.glob("*.toml")), TEMPLATES) if path.is_file()}
 
 
 def _name_of(folder: Path) -> str:

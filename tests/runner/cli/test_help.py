@@ -33,7 +33,7 @@ def test_the_help_of_a_verb_teaches(verb: str) -> None:
 
 @pytest.mark.parametrize("example", [command for told in help.HELP.values() for command, _ in told.examples])
 def test_every_example_is_a_call_that_is_understood(example: str) -> None:
-    words = shlex.split(re.split(r" [>|] ", example.removeprefix("source <(").removesuffix(")"))[0])
+    words = shlex.split(re.split(r" [<>|] ", example.removeprefix("source <(").removesuffix(")"))[0])
 
     assert words[0] == "runner"
     assert parse(words[1:]) is not None

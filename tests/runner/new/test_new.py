@@ -18,7 +18,7 @@ from runner.manifest import dump, load
 from runner.new import look as looking
 from runner.new.look import DataFacts, Facts, ModelFacts, look_at_data, look_at_model
 from runner.new.text import manifest_text
-from runner.new.write import SHIPPED, copy_shipped, shipped_lines, write_new
+from runner.new.write import SHIPPED, TEMPLATES, copy_shipped, next_step, shipped_lines, write_new
 
 CHAT = json.dumps([{"role": "user", "content": "<|sid_begin|><s_a_3><s_b_9><s_c_1><|sid_end|>"}])
 TEXT = json.dumps(["after", "<|sid_begin|><s_a_3><s_b_8200><|sid_end|>"])
@@ -171,7 +171,8 @@ def test_a_shipped_manifest_is_copied_whole_and_the_list_names_all() -> None:
     path = copy_shipped("onerec_1.7b", None)
 
     assert path.read_bytes() == (SHIPPED / "onerec_1.7b.toml").read_bytes()
-    assert [line.split()[0] for line in shipped_lines()] == sorted(one.stem for one in SHIPPED.glob("*.toml"))
+    manifests = sorted(one.stem for one in SHIPPED.glob("*.toml"))
+    assert [line.split()[0] for line in shipped_lines()] == [*manifests, "templates"]
     with pytest.raises(ConfigError, match="there is no manifest 'movielns'; did you mean 'movielens'\\?"):
         copy_shipped("movielns", None)
     make_model(Path("m"))
@@ -212,3 +213,11 @@ def test_hostile_names_of_folders_stay_text() -> None:
     path = write('$(touch canary) "quoted"', "a.parquet")
     assert load(path).manifest.model.base_model_dir == str(Path('$(touch canary) "quoted"').absolute())
     assert not Path("canary").exists()
+
+
+def test_the_templates_of_rows_are_copied_to_be_edited() -> None:
+    path = copy_shipped("templates", Path("mine.toml"))
+
+    assert path.read_bytes() == TEMPLATES.read_bytes()
+    assert next_step("templates", path) == 'edit it, then in the build_data stage: templates = "mine.toml"'
+    assert next_step("movielens", path) == "look at it, then: runner check mine.toml"

@@ -153,6 +153,28 @@ if config["kind"] == "convert":
     if config["link"]:
         Path(config["link"]).unlink(missing_ok=True)
         Path(config["link"]).symlink_to(os.path.relpath(target, Path(config["link"]).parent))
+    (target / "config.json").write_text('{"model_type": "qwen3"}')
+if config["kind"] == "evaluate":
+    names = [*config["models"], *config["evaluation"]["baselines"]]
+    figure = {"value": 0.25, "low": 0.2, "high": 0.3}
+    table = [
+        {"model": name, "is_baseline": name not in config["models"], "recall@10": figure, "ndcg@10": figure}
+        for name in names
+    ]
+    segment = {"by": "history_length", "segment": "1-5", "users": 3, **table[0]}
+    figures = {"headline_k": 10, "split": config["split"], "table": table, "segments": [segment]}
+    result |= {**figures, "counts": {"asked": 3, "users": 4, "items": 5}, "differences": {}, "tasks": {}}
+    write("evaluation.json", result)
+if config["kind"] == "recommend":
+    items = [{"rank": 1, "pid": "7", "title": "Seven\x1b[2J", "score": -0.5}, {"rank": 2, "pid": "8"}]
+    items[1] |= {"title": "", "score": -1.25}
+    users = [
+        {"history": [{"pid": pid, "title": ""} for pid in history], "items": items[: config["top_k"]]}
+        for history in config["histories"]
+    ]
+    write("recommendations.json", {"users": users, "answer_seconds": 0.1})
+if config["kind"] == "encode_items":
+    Path(config["target"]).write_text("encoded")
 if rank == 0 and not orders.get("no_result"):
     if config["kind"] == "test_model":
         write("test_report.json", result)
