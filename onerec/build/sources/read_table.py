@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ BLOCK_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 64 * 2**20  # stops a hostile archive of one endless line from filling the memory
 PARQUET_BATCH_ROWS = 131_072
 SAMPLE_LINES = 1000
+NULL_LINE = re.compile(rb"^[ \t\r]*null", re.MULTILINE)
+"""Not for Arrow: a block of nothing else ends its reader of JSON with a segmentation fault."""
 MIXED = pa.struct([("text", pa.string()), ("is_number", pa.bool_())])
 """Type of a JSON column that holds numbers and texts."""
 
@@ -166,15 +169,8 @@ def _json_batches(path: Path, columns: Sequence[str], oddities: Oddities) -> Ite
     line_number, schema = 1, None
     for block in _json_blocks(path):
         schema = schema or _sampled_schema(block, columns)
-        try:
-            table = arrow_json.read_json(
-                io.BytesIO(block),
-                read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-                parse_options=arrow_json.ParseOptions(
-                    explicit_schema=schema, unexpected_field_behavior="ignore"
-                ),
-            )
-        except pa.ArrowInvalid:  # a line that is none, or a column of several types: look at each line
+        table = None if NULL_LINE.search(block) else _fast_table(block, schema)
+        if table is None:  # a line that is none, or a column of several types: look at each line
             lines = block.splitlines()
             objects = [_object(line) for line in lines]
             invalid += [
@@ -189,6 +185,18 @@ def _json_batches(path: Path, columns: Sequence[str], oddities: Oddities) -> Ite
         examples=(f"line {number}" for number in invalid),
         remedy="correct or remove them",
     )
+
+
+def _fast_table(block: bytes, schema: pa.Schema) -> pa.Table | None:
+    """The columns of the schema; None when a line or value does not fit it."""
+    try:
+        return arrow_json.read_json(
+            io.BytesIO(block),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
 
 
 def _object(line: bytes) -> dict[str, object] | None:
