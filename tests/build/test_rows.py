@@ -1,10 +1,11 @@
 import json
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from onerec.build import rows
-from onerec.build.rows import COLUMNS, Row, write_rows
+from onerec.build.rows import COLUMNS, SCHEMA, Row, write_rows, write_tables
 
 CHAT = Row("u1", "next_item", {"user": "7"}, messages=({"role": "user", "content": "电影?"},))
 TEXT = Row("u2", "history", {"user": "7", "window": 0}, segments=("a", "b"))
@@ -44,6 +45,32 @@ def test_files_are_numbered_as_the_reference_numbers_them(tmp_path):
     assert [pq.read_metadata(tmp_path / "set" / name).num_rows for name in names] == [1000, 1000, 1]
     assert [row["uuid"] for row in read(tmp_path / "set")] == [f"u{n}" for n in range(2001)]
     assert counts == {"s0": 1001, "s1": 1000}
+
+
+@pytest.mark.parametrize("sizes", [[7], [1] * 7, [2, 0, 5], [3, 3, 1], []])
+def test_files_do_not_depend_on_the_sizes_of_the_tables(tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(rows, "ROWS_PER_FILE", 3)
+    many = [Row(f"u{n}", "ab"[n % 2], {}, segments=(str(n),)) for n in range(sum(sizes))]
+    whole = pa.Table.from_pylist([row.cells() for row in many], schema=SCHEMA)
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    tables = (whole.slice(start, size) for start, size in zip(starts, sizes, strict=True))
+    assert write_tables(tables, tmp_path / "tables") == write_rows(many, tmp_path / "rows")
+    assert [path.name for path in sorted((tmp_path / "tables").glob("*.parquet"))] == [
+        f"part-0000{n}-of-0000{-(-len(many) // 3)}.parquet" for n in range(-(-len(many) // 3))
+    ]
+    for path in (tmp_path / "rows").iterdir():
+        assert (tmp_path / "tables" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_pages_have_checksums(tmp_path):
+    write_rows([CHAT], tmp_path / "set")
+    path = tmp_path / "set" / "part-00000-of-00001.parquet"
+    column = pq.read_metadata(path).row_group(0).column(COLUMNS.index("messages"))
+    damaged = bytearray(path.read_bytes())
+    damaged[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(OSError, match="CRC checksum verification failed"):
+        pq.read_table(path, page_checksum_verification=True)
 
 
 def test_a_write_that_breaks_off_leaves_the_earlier_set_and_nothing_else(tmp_path):

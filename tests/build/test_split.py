@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onerec.build.interactions import Interactions, Item, User
-from onerec.build.split import NONE, by_time, leave_last_out
+from onerec.build.split import NONE, by_time, leave_last_out, split_of
+from onerec.config import BuildData
 from onerec.errors import DataError
 
 NUM_ITEMS = 3
@@ -132,6 +133,25 @@ def test_events_from_two_moments_on_are_held_out(case):
 def test_nothing_left_to_train_on_is_said_with_the_remedy(times_of_users):
     with pytest.raises(DataError, match="lower test_share and validation_share"):
         by_time(interactions_of(*times_of_users), validation_share=0.5, test_share=0.5)
+
+
+def test_the_moments_are_told():
+    split = by_time(interactions_of([0, 1, 2, 3, 4], [5, 6, 7, 8, 8]), validation_share=0.2, test_share=0.1)
+    assert split.moments == (7, 8)
+    assert leave_last_out(interactions_of(TEN)).moments is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (8, 8, 9)),
+        ({"validation": False}, (9, NONE, 9)),
+        ({"split": "time", "validation_share": 0.2, "test_share": 0.3}, (5, 5, 7)),
+    ],
+)
+def test_the_settings_choose_the_split(settings, expected):
+    data = BuildData(interactions="events", items="items", **settings)
+    assert rows(split_of(interactions_of(TEN), data)) == [expected]
 
 
 def test_only_training_events_are_marked_and_counted():
