@@ -14,10 +14,11 @@ import torch
 
 from onerec.config.evaluation import Evaluation
 from onerec.data.source.validate import Message, Row, RowError
+from onerec.data.text.tokenizer import TURN_END, token_id
 from onerec.errors import DataError
 from onerec.evaluate import metrics
 from onerec.evaluate.recommender import Recommender
-from onerec.evaluate.search import batches
+from onerec.evaluate.search import batches, say_greedily
 from onerec.evaluate.text_metrics import chrf, rouge_l
 from onerec.evaluate.tree import PromptTree
 
@@ -45,7 +46,7 @@ def label_figures(
     rows: Sequence[Row], scores: Sequence[float], *, settings: Evaluation, seed: int
 ) -> dict[str, Any]:
     """AUC of the predictions, and how many of each label there are; None where all are alike."""
-    labels = np.array([bool(row.metadata["label"]) for row in rows])
+    labels = np.array([bool(_told(row, "label")) for row in rows])
     values = np.array(scores)
     found = metrics.estimate_of(
         lambda places: metrics.area_under_curve(labels[places].tolist(), values[places].tolist()),
@@ -60,7 +61,6 @@ def label_figures(
     }
 
 
-@torch.inference_mode()
 def describe(
     recommender: Recommender,
     rows: Sequence[Row],
@@ -70,26 +70,14 @@ def describe(
     on_done: Callable[[int], None],
 ) -> list[str]:
     """What the model says, greedily, to each row's question: its answer in words."""
-    lm, tokenizer = recommender.lm, recommender.renderer.tokenizer
-    lm.set_attn_implementation("sdpa")
-    prompts = [_prompt(recommender, row)[0] for row in rows]
+    tokenizer = recommender.renderer.tokenizer
+    ends = [recommender.renderer.document_end_id, token_id(tokenizer, TURN_END)]
+    prompts = [_prompt(recommender, row) for row in rows]
     said: dict[int, str] = {}
     for places in batches([len(prompt) for prompt in prompts], size=batch_size):
-        longest = len(prompts[places[0]])
-        pads = [longest - len(prompts[place]) for place in places]
-        ids = [
-            [recommender.renderer.pad_id] * pad + prompts[place]
-            for pad, place in zip(pads, places, strict=True)
-        ]
-        mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
-        generated = lm.generate(
-            torch.tensor(ids, device=lm.device),
-            attention_mask=torch.tensor(mask, device=lm.device),
-            max_new_tokens=max_new_tokens,
-            pad_token_id=recommender.renderer.pad_id,
-            do_sample=False,
-        )
-        texts = tokenizer.batch_decode(generated[:, longest:], skip_special_tokens=True)
+        asked = [prompts[place] for place in places]
+        answers = say_greedily(recommender.lm, asked, max_tokens=max_new_tokens, ends=ends)
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
         said.update(zip(places, (text.strip() for text in texts), strict=True))
         on_done(len(places))
     return [said[place] for place in range(len(rows))]
@@ -110,31 +98,45 @@ def description_figures(
 
 
 def _contrast(recommender: Recommender, row: Row) -> tuple[list[int], int, int]:
-    """The prompt up to where yes and no differ, and the token of each there."""
-    (yes_prompt, yes), (_, no) = (
-        _prompt(recommender, _answered(row, str(row.metadata[word]))) for word in ("yes", "no")
-    )
+    """The prompt up to where yes and no differ as they are trained, and the token of each there."""
+    yes, no = (_ids(recommender, row, str(_told(row, word))) for word in ("yes", "no"))
     common = next((place for place, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b), None)
     if common is None:
         raise DataError(f"{row.file}, row {row.row}: yes and no are the same words; give two that differ")
-    return [*yes_prompt, *yes[:common]], yes[common], no[common]
+    return yes[:common], yes[common], no[common]
 
 
-def _prompt(recommender: Recommender, row: Row) -> tuple[list[int], list[int]]:
-    """Tokens of a row before the words of its last answer, and of these; a think block is of the prompt."""
+def _ids(recommender: Recommender, row: Row, answer: str) -> list[int]:
+    [rendered] = recommender.renderer.render_many([_answered(row, answer)])
+    if isinstance(rendered, RowError):
+        raise DataError(f"{row.file}, row {row.row}: {rendered}; yes and no are answers in words")
+    ids: list[int] = rendered.input_ids.tolist()
+    return ids
+
+
+def _told(row: Row, key: str) -> Any:
+    if key not in row.metadata:
+        raise DataError(
+            f"{row.file}, row {row.row}: its metadata do not tell {key!r}; rows of label_prediction have "
+            "label, yes and no"
+        )
+    return row.metadata[key]
+
+
+def _prompt(recommender: Recommender, row: Row) -> list[int]:
+    """Tokens of a row before the words of its last answer; a think block is of the prompt."""
     try:
         script = recommender.renderer.script_of(row)
     except RowError as fault:
         raise DataError(f"{row.file}, row {row.row}: {fault}; held-out rows need an answer") from fault
     assert script.spans, "a chat with an answer has a trained span"
-    start, end = script.spans[-1]
-    words = script.text.rfind(_answer(row).content, start, end)
+    words = script.text.rfind(_answer(row).content.strip(), *script.spans[-1])
+    if words < 0:
+        raise DataError(
+            f"{row.file}, row {row.row}: the chat template changes the answer; it cannot be asked"
+        )
     backend = recommender.renderer.tokenizer.backend_tokenizer
-    before, after = (
-        list(backend.encode(text, add_special_tokens=False).ids)
-        for text in (script.text[:words], script.text[words:end])
-    )
-    return before, after
+    return list(backend.encode(script.text[:words], add_special_tokens=False).ids)
 
 
 def _answered(row: Row, answer: str) -> Row:

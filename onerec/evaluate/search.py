@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from transformers import Qwen3ForCausalLM
 
+from onerec.errors import DataError
 from onerec.evaluate.tree import PromptTree
 from onerec.items import beam
 from onerec.items.trie import Trie
@@ -41,7 +43,7 @@ def search_items(
     """The best `width` items of each user, fewer where fewer are left; `excluded` are never named.
 
     Prompts end with the begin token. Items that the search keeps at no level are not found, as in any beam
-    search; with `width` items or more per prefix it is exact.
+    search; with `width` items or more per prefix it is exact. Raises DataError for a model that answers NaN.
     """
     remaining = trie.remaining(excluded) if excluded is not None else [None] * vocab.layer_n
     tree = PromptTree(lm, prompts)
@@ -53,6 +55,10 @@ def search_items(
         log_probs_BWK = tree.log_probs(hidden_BWD, slice(first, first + vocab.size_per_layer))
         beams = beam.step(
             beams, log_probs_BWK, trie=trie, level=level, width=width, remaining_BM=remaining[level]
+        )
+    if beams.scores_BW.isnan().any():
+        raise DataError(
+            "the model answers with numbers that are none (NaN); its weights are broken, look at them"
         )
     items_BW = trie.item_of_leaf_N[beams.nodes_BW].tolist()
     return [
@@ -82,6 +88,24 @@ def search_freely(
         before_BWT = said_BWT.gather(1, parents_BW[..., None].expand(-1, -1, place))
         said_BWT = torch.cat([before_BWT, tokens_BW[..., None]], dim=-1)
     return [[tuple(said) for said in user] for user in said_BWT.tolist()]
+
+
+@torch.inference_mode()
+def say_greedily(
+    lm: Qwen3ForCausalLM, prompts: Sequence[Sequence[int]], *, max_tokens: int, ends: Sequence[int]
+) -> list[list[int]]:
+    """The likeliest token after each prompt, and again, up to one of `ends`, which is left out."""
+    tree = PromptTree(lm, prompts)
+    hidden_B1D, ends_E = tree.hidden_B1D, torch.tensor(ends, device=lm.device)
+    parents_B1 = torch.zeros(len(prompts), 1, dtype=torch.int64, device=lm.device)
+    said_BT = torch.zeros(len(prompts), 0, dtype=torch.int64, device=lm.device)
+    for place in range(max_tokens):
+        if place:
+            hidden_B1D = tree.grow(said_BT[:, -1:], parents_B1)
+        said_BT = torch.cat([said_BT, tree.log_probs(hidden_B1D).argmax(-1)], dim=1)
+        if torch.isin(said_BT, ends_E).any(dim=1).all():
+            break
+    return [list(takewhile(lambda token: token not in ends, said)) for said in said_BT.tolist()]
 
 
 def batches(lengths: Sequence[int], *, size: int) -> Iterator[list[int]]:

@@ -1,3 +1,4 @@
+import copy
 import itertools
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from onerec.evaluate.search import batches, search_freely, search_items
+from onerec.errors import DataError
+from onerec.evaluate.search import batches, say_greedily, search_freely, search_items
 from onerec.items.trie import Trie
 from onerec.vocab import ItemicVocab
 
@@ -144,6 +146,32 @@ def test_a_free_search_is_generate_without_a_constraint(lm):
             eos_token_id=-1,  # or an answer that ends early would take a beam of its own
         )
         assert answer == [tuple(row) for row in out[:, len(question) :].tolist()]
+
+
+@pytest.mark.parametrize("ends", [[1], [1, *range(10, 30)]])
+def test_greedy_answers_are_those_of_generate_cut_before_their_end(lm, ends):
+    questions = prompts(7, seed=6)
+    answers = say_greedily(lm, questions, max_tokens=9, ends=ends)
+    lm.set_attn_implementation("sdpa")
+    for question, answer in zip(questions, answers, strict=True):
+        [out] = lm.generate(
+            torch.tensor([question]),
+            attention_mask=torch.ones(1, len(question), dtype=torch.int64),
+            max_new_tokens=9,
+            do_sample=False,
+            eos_token_id=ends,
+        ).tolist()
+        said = out[len(question) :]
+        assert answer == (said[:-1] if said[-1] in ends else said)
+    assert len({len(answer) for answer in answers}) > 1, "some end early, others do not"
+
+
+def test_a_model_that_answers_no_number_is_told_and_no_miss(lm):
+    broken = copy.deepcopy(lm)
+    with torch.no_grad():
+        broken.lm_head.weight[VOCAB.id_of(1, 3)] = torch.nan
+    with pytest.raises(DataError, match="numbers that are none"):
+        search_items(broken, prompts(2), trie=Trie.of(codes(100)), vocab=VOCAB, width=WIDTH)
 
 
 def test_batches_hold_every_prompt_once_with_its_likes():
