@@ -166,8 +166,9 @@ def closing_text(run: RunDir) -> str:
     """How a run stands at its end: a table of its steps, what each found out, where everything is."""
     history = fold(read(run.events))
     done = [step for step in history.steps if history.step(step["name"]).state == "done"]
-    notes = {step["name"]: report_lines(read_document(run.step(step["output_dir"]).result)) for step in done}
-    return summary_text(observe(run), history, run=run, notes=notes)
+    told = {step["name"]: report_lines(read_document(run.step(step["output_dir"]).result)) for step in done}
+    tables = {step["name"]: told.pop(step["name"]) for step in done if step["kind"] == "evaluate"}
+    return summary_text(observe(run), history, run=run, notes=told, tables=tables)
 
 
 def _new_bar(console: Console) -> Progress:

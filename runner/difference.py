@@ -18,6 +18,7 @@ from runner.history import fold
 from runner.journal import read
 from runner.manifest import load
 from runner.manifest.keys import class_of_key
+from runner.measured import measured, title_of
 from runner.observe import observe, read_document
 from runner.printable import printable
 from runner.report import duration, table
@@ -32,7 +33,8 @@ CLASSES = {
     "cosmetic": "manifest, only what is shown or kept",
 }
 PARTS = {"packages": "packages", "code": "code", "hosts": "hosts and GPUs", "commands": "commands"}
-FIGURES = ("steps", "loss", "validation loss", "tokens", "seconds", "tokens/s")
+FIGURES = ("steps", "loss", "validation loss", "hit rate", "tokens", "seconds", "tokens/s")
+_WHOLE = frozenset({"steps", "tokens", "tokens/s"})
 OF_THE_MACHINE = frozenset({"seconds", "tokens/s"})
 """Results that differ each time, which makes two runs no different."""
 
@@ -185,8 +187,10 @@ def _commands(run: RunDir) -> dict[str, object]:
 
 
 def _results(run: RunDir) -> Iterator[tuple[str, dict[str, float | None]]]:
-    """The figures of each training stage that has begun."""
+    """The figures of each training stage that has begun, and of each evaluation that is done."""
     for stage in observe(run)["stages"]:
+        if stage["kind"] == "evaluate" and stage["state"] == "done":
+            yield stage["name"], _measured_figures(run, stage["name"])
         if stage["kind"] == "train" and stage["state"] not in {"pending", "stale"}:
             rows = tail_rows(run.stage(stage["name"]).metrics)
             yield (
@@ -195,6 +199,7 @@ def _results(run: RunDir) -> Iterator[tuple[str, dict[str, float | None]]]:
                     "steps": finite(stage["step"]),
                     "loss": stage["loss"],
                     "validation loss": stage["validation_loss"],
+                    "hit rate": stage["hit_rate"],
                     "tokens": finite(rows[-1].get("total_tokens")) if rows else None,
                     "seconds": stage["running_seconds"],
                     "tokens/s": stage["tokens_per_second"],
@@ -202,11 +207,22 @@ def _results(run: RunDir) -> Iterator[tuple[str, dict[str, float | None]]]:
             )
 
 
+def _measured_figures(run: RunDir, stage: str) -> dict[str, float | None]:
+    """Every figure of every model."""
+    found = measured(read_document(run.stage(stage).result))
+    rows = found.rows if found else ()
+    return {
+        f"{row.model} {title_of(name)}": figure.value for row in rows for name, figure in row.figures.items()
+    }
+
+
 def _result_changes(a: Side, b: Side) -> Iterator[ResultChange]:
     """All figures of all stages, side by side, equal ones too."""
     for stage in dict.fromkeys([*a.results, *b.results]):
-        for figure in FIGURES:
-            old, new = a.results.get(stage, {}).get(figure), b.results.get(stage, {}).get(figure)
+        first, second = a.results.get(stage, {}), b.results.get(stage, {})
+        known = [figure for figure in FIGURES if figure in first or figure in second]
+        for figure in dict.fromkeys([*known, *first, *second]):
+            old, new = first.get(figure), second.get(figure)
             if old is not None or new is not None:
                 change = new - old if old is not None and new is not None else None
                 yield {"stage": stage, "figure": figure, "a": old, "b": new, "difference": change}
@@ -234,7 +250,7 @@ def _row(change: ResultChange) -> tuple[str, ...]:
     share = f" ({by / old:+.1%})" if by and old else ""
     told = "" if by is None else (f"{_figure(change['figure'], by, sign='+')}{share}" if by else "none")
     figure = change["figure"]
-    return printable(change["stage"]), figure, _figure(figure, old), _figure(figure, new), told
+    return printable(change["stage"]), printable(figure), _figure(figure, old), _figure(figure, new), told
 
 
 def _figure(name: str, value: float | None, *, sign: str = "") -> str:
@@ -243,7 +259,7 @@ def _figure(name: str, value: float | None, *, sign: str = "") -> str:
     if name == "seconds":
         mark = "" if not sign else "-" if value < 0 else "+"
         return mark + duration(abs(value))
-    return f"{value:{sign}.4f}" if "loss" in name else f"{value:{sign},.0f}"
+    return f"{value:{sign},.0f}" if name in _WHOLE else f"{value:{sign}.4f}"
 
 
 def _shown(value: object) -> str:

@@ -81,6 +81,7 @@ def read_files(home: StepDir) -> StepFiles:
         progress=read_document(home.progress),
         metrics=_last_row(home.metrics),
         validation=_last_row(home.validation),
+        hit_rate=_last_row(home.hit_rates),
         result=read_document(home.result),
         latest_checkpoint=latest,
         loss_curve=tuple(course(home.metrics, "loss", points=CURVE_POINTS)),

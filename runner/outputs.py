@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from runner.steps import Step
 
-FINAL = frozenset({"build_data", "init_model", "expand_vocab", "convert"})
+FINAL = frozenset({"build_data", "init_model", "expand_vocab", "convert", "evaluate"})
 """Kinds of step whose outputs nobody changes afterwards. Stores and stages grow while others use them."""
 Measure = dict[str, list[int]]
 """Number of files and of bytes below each output, by its path relative to the step's folder."""

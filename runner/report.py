@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 def summary_text(
-    status: RunStatus, history: History, *, run: RunDir, notes: Mapping[str, Sequence[str]]
+    status: RunStatus,
+    history: History,
+    *,
+    run: RunDir,
+    notes: Mapping[str, Sequence[str]],
+    tables: Mapping[str, Sequence[str]],
 ) -> str:
-    """The end of a run: time and final loss of every step, what it found out, and where everything is."""
+    """The end of a run: time and final loss of every step, what it found out, and where everything is.
+
+    `tables` are those of evaluations, by step: what a run is for, and so the last that is seen.
+    """
     rows: list[Sequence[str]] = [("step of the run", "state", "time", "steps", "loss")]
     for stage in status["stages"]:
         seconds = history.step(stage["name"]).seconds
@@ -26,7 +34,8 @@ def summary_text(
         time = duration(seconds) if seconds else ""
         rows.append((stage["name"], stage["state"], time, steps, decimals(stage["loss"])))
     told = [f"{name}: {line}" for name, lines in notes.items() for line in lines]
-    return "\n".join(["", *table(rows), *_block(told), "", *_places(status, run)])
+    measured = [line for name, lines in tables.items() for line in ("", f"{name}:", *_indented(lines))]
+    return "\n".join(["", *table(rows), *_block(told), "", *_places(status, run), *measured])
 
 
 def failure_text(
@@ -145,6 +154,10 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in zip(*kept, strict=True)
     ]
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
 
 
 def _block(lines: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
 from runner.curves import finite
+from runner.measured import headline_text, measured
 from runner.story import Story, failure_of
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class StageStatus(TypedDict):
     running_seconds: float | None
     """Over all attempts that have ended."""
     last_failure: LastFailure | None
+    hit_rate: float | None
+    """Share of the hit rate's questions whose answer was in the list, at the last time."""
+    headline: str | None
+    """Of an evaluation: the model's figures beside those of the best simple model."""
 
 
 class RunStatus(TypedDict):
@@ -92,6 +97,8 @@ class StepFiles:
     """The last row of metrics.jsonl: step, loss, tokens_per_second."""
     validation: Figures = field(default_factory=dict)
     """The last row of validation.jsonl."""
+    hit_rate: Figures = field(default_factory=dict)
+    """The last row of hit_rate.jsonl."""
     result: Figures = field(default_factory=dict)
     """result.json: step, total_steps, loss."""
     latest_checkpoint: str | None = None
@@ -207,7 +214,14 @@ def _stage(step: PlannedStep, *, history: History, alive: bool, gone: str, files
         "last_updated_time": None,
         "running_seconds": told.seconds if told.seconds > 0 else None,
         "last_failure": None,
+        "hit_rate": finite(files.hit_rate.get("hit_rate")) if has_run else None,
+        "headline": _headline(step["kind"], state, files),
     }
+
+
+def _headline(kind: str, state: Outcome, files: StepFiles) -> str | None:
+    found = measured(files.result) if kind == "evaluate" and state == "done" else None
+    return None if found is None else headline_text(found)
 
 
 def _complete(stage: StageStatus, files: StepFiles, story: Story, *, sign: float | None) -> None:

@@ -41,6 +41,7 @@ def status_text(status: RunStatus, *, now: float, has_styles: bool = False, bloc
     for stage in status["stages"]:
         details = list(_details(stage, now=now, blocks=blocks))
         lines += ["", *details] if details else []
+    lines += _headlines(status["stages"])
     lines += _stale(status["stages"])
     cut = [_cut(line, WIDTH) for line in lines]
     return "\n".join(_coloured(cut, status) if has_styles else cut)
@@ -156,6 +157,12 @@ def _details(stage: StageStatus, *, now: float, blocks: str) -> Iterator[str]:
             label = " " * len(label)
 
 
+def _headlines(stages: Sequence[StageStatus]) -> list[str]:
+    """What evaluations have found."""
+    told = [f"{stage['name']}: {stage['headline']}" for stage in stages if stage["headline"] is not None]
+    return ["", *(line for text in told for line in wrapped(text, width=WIDTH, indent="  "))] if told else []
+
+
 def _stale(stages: Sequence[StageStatus]) -> list[str]:
     """One paragraph for all steps that are to be done again: they mostly have one reason."""
     reasons: dict[str, list[str]] = {}
@@ -190,6 +197,8 @@ def _live(stage: StageStatus, blocks: str) -> Iterator[str]:
         told = f"  loss         {decimals(stage['loss'])}  {sparkline(stage['loss_curve'], blocks=blocks)}"
         validation = stage["validation_loss"]
         yield told.rstrip() + ("" if validation is None else f"  validation {decimals(validation)}")
+    if stage["hit_rate"] is not None:
+        yield f"  hit rate     {decimals(stage['hit_rate'])}"
     speed = []
     if stage["tokens_per_second"] is not None:
         speed.append(f"{stage['tokens_per_second']:,.0f} tokens/s")

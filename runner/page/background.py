@@ -73,7 +73,7 @@ def findings(record: Record) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The lines that steps have for people."""
     for step in record.steps:
         lines = report_lines(step.result)
-        if lines and step.step["kind"] not in {"prepare", "convert"}:
+        if lines and step.step["kind"] not in {"prepare", "convert", "evaluate"}:
             yield step.step["name"], tuple(lines)
 
 

@@ -18,6 +18,7 @@ MEANS = 100
 POINTS_OF_PAGE = 40_000
 """Points of all curves together: about a megabyte of the page."""
 NATS = "nats per token"
+_WITH_BEST = frozenset({"Loss", "Hit rate"})
 FIGURES = (
     "loss",
     "itemic_loss",
@@ -31,6 +32,10 @@ FIGURES = (
     "memory_gib",
     "total_tokens",
     "time",
+    "hit_rate",
+    "ndcg",
+    "valid_id_rate",
+    "k",
 )
 """What the page needs of a row."""
 
@@ -56,7 +61,7 @@ class Chart:
     series: tuple[Series, ...]
     note: str = ""
     marks: tuple[tuple[float, str], ...] = ()
-    """Steps at which an attempt began, and what to say of it."""
+    """Steps at which an attempt began, or the best checkpoint was saved, and what to say of it."""
 
 
 @dataclass
@@ -95,11 +100,19 @@ def columns_of(rows: Iterable[Row]) -> Columns:
     return columns
 
 
-def charts_of(training: Columns, validation: Columns, *, attempts: Iterable[Attempt] = ()) -> list[Chart]:
-    """The charts of a stage that have anything to show."""
+def charts_of(
+    training: Columns,
+    validation: Columns,
+    *,
+    hit_rates: Columns | None = None,
+    best_step: int | None = None,
+    attempts: Iterable[Attempt] = (),
+) -> list[Chart]:
+    """The charts of a stage that have anything to show; `best_step` has the best hit rate."""
     t, v = training.figures, validation.figures
     charts = [
         _chart("Loss", NATS, _one("training", t, "loss"), _one("validation", v, "loss", is_dashed=True)),
+        _hit_rates(hit_rates or Columns()),
         _chart(
             "Itemic and text loss",
             NATS,
@@ -124,11 +137,31 @@ def charts_of(training: Columns, validation: Columns, *, attempts: Iterable[Atte
     ]
     note = _note(training)
     marks = _marks(training, attempts)
+    best = () if best_step is None else ((float(best_step), "best"),)
     return [
-        Chart(chart.title, chart.unit, chart.series, note if chart.title == "Loss" else chart.note, marks)
+        Chart(
+            chart.title,
+            chart.unit,
+            chart.series,
+            note if chart.title == "Loss" else chart.note,
+            (*marks, *best) if chart.title in _WITH_BEST else marks,
+        )
         for chart in charts
         if chart.series
     ]
+
+
+def _hit_rates(columns: Columns) -> Chart:
+    """How often the answer was in the list; of a list of which length the rows tell."""
+    figures = columns.figures
+    k = f" at {figures['k'][-1][1]:.0f}" if "k" in figures else ""
+    return _chart(
+        "Hit rate",
+        f"share of questions{k}",
+        _one("hit rate", figures, "hit_rate", is_dashed=True),
+        _one("NDCG", figures, "ndcg", is_dashed=True),
+        _one("valid ids, said freely", figures, "valid_id_rate", is_dashed=True),
+    )
 
 
 def thinned(charts: Iterable[Chart], *, limit: int) -> list[Chart]:

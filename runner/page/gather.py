@@ -47,6 +47,9 @@ class StepRecord:
     """Counts of a prepared dataset."""
     training: Columns
     validation: Columns
+    hit_rates: Columns
+    best_step: int | None
+    """The checkpoint with the best hit rate, where one was looked for."""
     checkpoints: tuple[Checkpoint, ...]
     set_aside: tuple[str, ...]
     """Checkpoints that were found damaged, and folders of earlier work that were set aside."""
@@ -115,12 +118,19 @@ def _step_record(
         summary=read_document(home.summary) if step["kind"] == "prepare" and is_told else {},
         training=columns_of(read_rows(home.metrics)) if is_training else Columns(),
         validation=columns_of(read_rows(home.validation)) if is_training else Columns(),
+        hit_rates=columns_of(read_rows(home.hit_rates)) if is_training else Columns(),
+        best_step=_best_step(home) if is_training else None,
         checkpoints=tuple(_checkpoints(home, trusted=trusted)) if is_training else (),
         set_aside=tuple(path.name for path in home.quarantined_checkpoints()) if is_training else (),
         command=text_of(logs.command) if is_told else "",
         last_words={number: _last_words(logs, failures[number]) for number in failed},
         failures=failures,
     )
+
+
+def _best_step(home: StepDir) -> int | None:
+    step = read_document(home.best).get("step")
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 def _checkpoints(home: StepDir, *, trusted: bool) -> Iterator[Checkpoint]:

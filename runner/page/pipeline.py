@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 146, 92, 26, 44, 6
 DATA_KINDS = frozenset({"build_data", "prepare"})
+NO_MODEL = frozenset({*DATA_KINDS, "test_model", "evaluate"})
+"""Kinds of step that give no model: the next one does not start from them."""
 LONGEST_NAME = 16
 
 Place = tuple[int, int]
@@ -95,7 +97,7 @@ def _inputs(stage: StageStatus, shown: Sequence[StageStatus], reads: Sequence[st
         found = [read.removesuffix(":convert") for read in reads]
         return [name for name in dict.fromkeys(found) if name in names and name != stage["name"]]
     before = shown[: names.index(stage["name"])]
-    of_models = [one["name"] for one in before if one["kind"] not in DATA_KINDS][-1:]
+    of_models = [one["name"] for one in before if one["kind"] not in NO_MODEL][-1:]
     data = (
         [one["name"] for one in before if one["kind"] == "prepare"][-1:] if stage["kind"] == "train" else []
     )

@@ -18,6 +18,7 @@ from runner.page.background import (
 )
 from runner.page.charts import charts_of, points_per_curve, thinned
 from runner.page.draw import Drawing, draw
+from runner.page.evaluation import EvaluationView, evaluations
 from runner.page.gather import Record, StepRecord
 from runner.page.happenings import HappeningView, attempt_row, fate, happenings
 from runner.page.pipeline import Picture, picture
@@ -60,6 +61,7 @@ class PageView:
     facts: tuple[tuple[str, str], ...]
     picture: Picture
     steps: tuple[tuple[str, ...], ...]
+    evaluations: tuple[EvaluationView, ...]
     stages: tuple[StageView, ...]
     lineage: tuple[tuple[str, str], ...]
     happenings: tuple[HappeningView, ...]
@@ -88,6 +90,7 @@ def view_of(record: Record, *, now: float) -> PageView:
         facts=tuple(_facts(record, now)),
         picture=picture(status["stages"], _reads(record), told=_boxes(status["stages"])),
         steps=tuple(_step_row(stage) for stage in status["stages"]),
+        evaluations=tuple(evaluations(record)),
         stages=tuple(_stages(record)),
         lineage=tuple(_lineage(record)),
         happenings=tuple(happenings(record)),
@@ -166,7 +169,13 @@ def _stages(record: Record) -> Iterator[StageView]:
     found = []
     for step in record.steps:
         attempts = record.story.of(step.step["name"])
-        charts = charts_of(step.training, step.validation, attempts=attempts)
+        charts = charts_of(
+            step.training,
+            step.validation,
+            hit_rates=step.hit_rates,
+            best_step=step.best_step,
+            attempts=attempts,
+        )
         if charts or step.checkpoints:
             found.append((step, charts))
     limit = points_per_curve(sum(len(chart.series) for _, charts in found for chart in charts))
@@ -189,6 +198,8 @@ def _figures(stage: StageStatus, step: StepRecord) -> Iterator[tuple[str, str]]:
         yield "loss", decimals(stage["loss"])
     if stage["validation_loss"] is not None:
         yield "validation loss", decimals(stage["validation_loss"])
+    if stage["hit_rate"] is not None:
+        yield "hit rate", decimals(stage["hit_rate"])
     if step.training.figures.get("total_tokens"):
         yield "tokens read", f"{step.training.figures['total_tokens'][-1][1]:,.0f}"
     rates = sorted(value for _, value in step.training.figures.get("tokens_per_second", []))
@@ -204,14 +215,15 @@ def _figures(stage: StageStatus, step: StepRecord) -> Iterator[tuple[str, str]]:
 
 def _checkpoint_rows(stage: StageStatus, step: StepRecord) -> Iterator[tuple[str, ...]]:
     for one in step.checkpoints:
-        is_latest = f"step{one.step}" == stage["latest_checkpoint"]
+        roles = ["latest"] if f"step{one.step}" == stage["latest_checkpoint"] else []
+        roles += ["best"] if one.step == step.best_step else []
         formats = ", ".join(one.formats) or "no"
         yield (
             f"step{one.step}",
             size(one.size),
             moment(one.saved),
             formats,
-            "latest" if is_latest else "kept",
+            ", ".join(roles) or "kept",
         )
 
 

@@ -11,6 +11,7 @@ from onerec.errors import ConfigError
 from runner.difference import Side, compare, difference_text, side_of
 from runner.manifest import load
 from tests.runner.page.made import make_run
+from tests.runner.page.test_evaluation import make as evaluated
 
 MANIFEST = Path(__file__).parent.parent.parent / "manifests" / "movielens.toml"
 
@@ -140,3 +141,18 @@ def test_commands_are_compared_without_where_the_run_was_when_they_ran(tmp_path:
 def test_what_is_neither_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run at"):
         side_of(str(tmp_path / "none"))
+
+
+def test_figures_of_evaluations_are_compared(tmp_path: Path) -> None:
+    a, b = evaluated(tmp_path / "a"), evaluated(tmp_path / "b")
+    path = b.stage("eval").result
+    told = json.loads(path.read_text())
+    told["table"][0]["recall@10"]["value"] = 0.2
+    path.write_text(json.dumps(told))
+    found = compare(side_of(str(a.path)), side_of(str(b.path)))
+    changed = [one for one in found["results"] if one["difference"] and one["stage"] == "eval"]
+    assert [(one["figure"], one["a"], one["b"]) for one in changed] == [("sft Recall@10", 0.1832, 0.2)]
+    assert not found["equal"]
+    lines = [" ".join(line.split()) for line in difference_text(found).splitlines()]
+    assert "eval sft Recall@10 0.1832 0.2000 +0.0168 (+9.2%)" in lines
+    assert "sft hit rate 0.2000 0.2000 none" in lines

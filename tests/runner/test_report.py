@@ -42,9 +42,9 @@ STATUS: RunStatus = {
 
 def test_the_summary_tells_times_results_and_places() -> None:
     history = History(by_step={"stage1": StepHistory(seconds=125), "stage2": StepHistory(seconds=3)})
-    assert summary_text(
-        STATUS, history, run=RUN, notes={"test": ["held-out loss 2.0"], "data": []}
-    ) == "\n".join(
+    notes = {"test": ["held-out loss 2.0"], "data": []}
+    tables = {"eval": ["model  recall@10", "sft    0.1832"]}
+    assert summary_text(STATUS, history, run=RUN, notes=notes, tables=tables) == "\n".join(
         [
             "",
             "step of the run  state    time   steps  loss",
@@ -58,6 +58,10 @@ def test_the_summary_tells_times_results_and_places() -> None:
             "  model of stage1: /runs/small/stage1/converted",
             "  logs: /runs/small/<stage>/stdout.log, stderr.log, logs/attempt-<n>/",
             "  curves: tensorboard --logdir /runs/small",
+            "",
+            "eval:",
+            "  model  recall@10",
+            "  sft    0.1832",
         ]
     )
 

@@ -74,6 +74,8 @@ def test_a_running_step_is_told_live() -> None:
         "last_updated_time": 101.0,
         "running_seconds": None,
         "last_failure": None,
+        "hit_rate": None,
+        "headline": None,
     }
 
 

@@ -163,3 +163,11 @@ def test_text_is_wrapped_at_words_and_long_words_are_broken() -> None:
 
 def test_a_run_without_steps_says_so() -> None:
     assert status_text(run("pending"), now=NOW) == "run small: pending\n\nno step has been planned yet"
+
+
+def test_what_an_evaluation_found_is_told_in_a_line() -> None:
+    told = "sft Recall@10 0.1832, NDCG@10 0.1012; best baseline sasrec 0.1791, 0.1093"
+    text = status_text(run("done", DONE, stage("eval", "done", kind="evaluate", headline=told)), now=NOW)
+    assert " ".join(text.split("\n\n")[-1].split()) == f"eval: {told}"
+    live = status_text(run("running", stage("sft", "running", hit_rate=0.125, loss=1.0)), now=NOW)
+    assert "  hit rate     0.1250" in live.splitlines()
