@@ -5,6 +5,7 @@ Reads a build_data folder; nobody is asked here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def read_material(config: EvaluateConfig) -> Material:
     questions = [question for question in asked if question.row.source == NEXT_ITEM]
     if not questions:
         raise DataError(f"{built / config.split} asks for no next item; nobody's events were held out")
+    _check_everyone_is_asked(questions, histories, config)
     tasks = built / TASKS_DIR
     is_test = config.split == "test" and tasks.is_dir()
     others = read_questions(tasks, histories, items, split="test") if is_test else []
@@ -64,8 +66,33 @@ def read_material(config: EvaluateConfig) -> Material:
     )
 
 
+def _check_everyone_is_asked(
+    questions: Sequence[Question], histories: Histories, config: EvaluateConfig
+) -> None:
+    """Raise DataError unless every user with a held-out event is asked for that event, once."""
+    wanted = dict(
+        zip(
+            histories.targeted_users(config.split).tolist(),
+            histories.targets(config.split).tolist(),
+            strict=True,
+        )
+    )
+    asked = {question.user: question.target for question in questions}
+    wrong = [user for user, target in wanted.items() if asked.get(user) != target]
+    if wrong or len(asked) != len(questions):
+        told = ", ".join(histories.uids[user] for user in wrong[:3]) or "some are asked twice"
+        raise DataError(
+            f"{Path(config.built_dir) / config.split} has {len(questions):,} questions for {len(wanted):,} "
+            f"users with a held-out event, {len(wrong):,} of these without one or for another item ({told}); "
+            "run the build_data stage again"
+        )
+
+
 def counts_of(config: EvaluateConfig, material: Material) -> dict[str, int]:
-    """Every user is asked, left out by max_users, or has nothing that is held out."""
+    """Every user is asked, left out by max_users, or has nothing that is held out.
+
+    targets_met_before counts targets in their own histories: where these are excluded, nobody finds them.
+    """
     asked = len(material.questions)
     targeted = len(material.histories.targeted_users(config.split))
     return {
@@ -73,5 +100,6 @@ def counts_of(config: EvaluateConfig, material: Material) -> dict[str, int]:
         "asked": asked,
         "left_out_by_max_users": targeted - asked,
         "without_held_out_event": material.histories.num_users - targeted,
+        "targets_met_before": sum(question.target in question.history for question in material.questions),
         "items": len(material.items),
     }

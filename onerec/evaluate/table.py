@@ -15,6 +15,8 @@ def report_lines(document: Mapping[str, Any]) -> list[str]:
         f"{counts['asked']:,} of {counts['users']:,} users asked for their {document['split']} item among "
         f"{counts['items']:,}; {_left_out(counts)}; {ALIKE}",
         *model_table(document["table"], k=k),
+        f"mrr counts the first {document['settings']['num_beams']} items; other targets count 0",
+        *_met_before(document),
     ]
     lines += [_told_difference(name, figures, k=k) for name, figures in document["differences"].items()]
     for model, tasks in document["tasks"].items():
@@ -35,10 +37,6 @@ def model_table(rows: Sequence[Mapping[str, Any]], *, k: int) -> list[str]:
     ]
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
 def headline(document: Mapping[str, Any]) -> str:
     """The model beside the best baseline, in one line."""
     k, table = document["headline_k"], document["table"]
@@ -56,6 +54,15 @@ def _left_out(counts: Mapping[str, int]) -> str:
         f"{counts['without_held_out_event']:,} have nothing held out, "
         f"{counts['left_out_by_max_users']:,} left out by max_users"
     )
+
+
+def _met_before(document: Mapping[str, Any]) -> list[str]:
+    count = document["counts"]["targets_met_before"]
+    if not count or not document["settings"]["exclude_history"]:
+        return []
+    return [
+        f"{count:,} users turned to an item of their history, which exclude_history hides from all models"
+    ]
 
 
 def _name(row: Mapping[str, Any]) -> str:

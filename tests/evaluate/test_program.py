@@ -125,6 +125,7 @@ def test_no_user_is_dropped(evaluated):
         "asked": 12,
         "left_out_by_max_users": 0,
         "without_held_out_event": 1,
+        "targets_met_before": 0,
         "items": 40,
     }
     for by in ("history length", "popularity of the target"):
