@@ -131,8 +131,14 @@ def _read(path: Path) -> pa.Table:
 
 
 def _codes(column: pa.ChunkedArray, path: Path, *, layer_n: int | None) -> Int32:
-    if not pa.types.is_list(column.type):
-        raise DataError(f"{path}: sid is a column of {column.type}; an item map has lists of codes")
+    kind = column.type
+    is_listed = any(
+        is_one(kind) for is_one in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    )
+    if not is_listed or not pa.types.is_integer(kind.value_type):
+        raise DataError(f"{path}: sid is a column of {kind}; an item map has lists of codes")
+    if pc.list_flatten(column).null_count:
+        raise DataError(f"{path}: {pc.list_flatten(column).null_count} codes of ids are null; make it again")
     lengths = pc.list_value_length(column).to_numpy()
     levels = layer_n or int(lengths[0])
     if (lengths != levels).any():

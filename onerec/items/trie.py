@@ -100,9 +100,11 @@ class Trie:
         )
         left = []
         for level in self.levels:
-            left_BM = level.leaves_M.repeat(len(excluded), 1)
+            left_BM = level.leaves_M.int().repeat(len(excluded), 1)  # wide: half of what int64 takes
             left_BM.index_put_(
-                (users_E, level.node_of_item_N[items_E]), torch.tensor(-1, device=device), accumulate=True
+                (users_E, level.node_of_item_N[items_E]),
+                torch.tensor(-1, dtype=torch.int32, device=device),
+                accumulate=True,
             )
             left.append(left_BM)
         return left

@@ -40,13 +40,36 @@ def test_a_bare_map_of_pid_and_sid_is_enough(tmp_path):
     assert items.popularity_N.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.large_list(pa.int64()), pa.list_(pa.uint16(), 2), pa.list_(pa.int8())], ids=str
+)
+def test_lists_of_codes_may_be_of_any_kind(tmp_path, kind):
+    table = pa.table({"pid": pa.array([7, 8]), "sid": pa.array([[1, 2], [3, 0]], kind)})
+    pq.write_table(table, tmp_path / "map.parquet")
+    items = load_item_map(tmp_path / "map.parquet")
+    assert (items.pids, items.codes_NL.tolist()) == (("7", "8"), [[1, 2], [3, 0]])
+
+
+@pytest.mark.parametrize(
+    ("sids", "told"),
+    [
+        (pa.array(["<s_a_1>"]), "sid is a column of string; an item map has lists of codes"),
+        (pa.array([["1"]]), "sid is a column of list"),
+        (pa.array([[1, None]]), "1 codes of ids are null"),
+    ],
+    ids=["text", "lists of text", "null"],
+)
+def test_ids_that_are_no_lists_of_codes_are_told(tmp_path, sids, told):
+    pq.write_table(pa.table({"pid": ["a"], "sid": sids}), tmp_path / "map.parquet")
+    with pytest.raises(DataError, match=told):
+        load_item_map(tmp_path / "map.parquet")
+
+
 def test_an_unknown_item_is_told_with_those_that_are_near(tmp_path):
     items = load_item_map(write(tmp_path / "map.parquet", ["B0001", "B0002"], [[1], [2]]))
     with pytest.raises(ConfigError, match=r"no item 'B001' among the 2 items .*; did you mean B0001"):
         items.number_of("B001")
-    with pytest.raises(
-        ConfigError, match=r"no item 'zzz' among the 2 items of .*; such as B0001, B0002"
-    ):
+    with pytest.raises(ConfigError, match=r"no item 'zzz' among the 2 items of .*; such as B0001, B0002"):
         items.number_of("zzz")
 
 
