@@ -253,7 +253,9 @@ class EvaluateConfig(Section):
     """Gets evaluation.json (figures), ranks.parquet (per user and model) and result.json."""
     seed: NonNegativeInt
     models: Annotated[dict[str, str], Field(min_length=1)]
-    """Hugging Face folders by the name that they have in the table; the first one is the model."""
+    """Hugging Face folders by the name that they have in the table."""
+    main: str | None = None
+    """Which of them stands first, and the others are compared with; default: the first by name."""
     built_dir: str
     """Output folder of a build_data stage: test/, test_tasks/, items.parquet, histories.parquet."""
     split: Literal["validation", "test"] = "test"

@@ -51,7 +51,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
     progress = _counted(config, material)
     results: list[Ranked] = []
     documents: dict[str, dict[str, Any]] = {}
-    for name, folder in config.models.items():
+    for name, folder in _main_first(config):
         say(f"asking {name}: {len(material.questions):,} questions, {folder}")
         recommender = _open(folder, material.items, config=config)
         results.append(_ask(name, recommender, material, config=config, on_done=progress))
@@ -66,6 +66,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, object]:
     _write_ranks(material, results, Path(config.output_dir) / RANKS_NAME)
     say("\n".join(document["report"]))
     return document
+
+
+def _main_first(config: EvaluateConfig) -> list[tuple[str, str]]:
+    """Names and folders of the models; a config.json keeps no order of keys."""
+    if config.main is not None and config.main not in config.models:
+        raise ConfigError(f"main names {config.main!r}, the models are {', '.join(config.models)}")
+    return sorted(config.models.items(), key=lambda model: (model[0] != config.main, model[0]))
 
 
 def _open(folder: str, items: ItemMap, *, config: EvaluateConfig) -> Recommender:

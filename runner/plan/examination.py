@@ -44,6 +44,7 @@ def add_evaluation(draft: Draft, name: str, stage: EvaluateStage) -> None:
         output_dir=str(home.path),
         seed=draft.manifest.seed,
         models={title: one.model_dir for title, one in models.items()},
+        main=model.name,
         built_dir=built.path,
         split=stage.split,
         evaluation=section(Evaluation, stage),

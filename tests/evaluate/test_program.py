@@ -21,7 +21,7 @@ SETTINGS = {"top_k": (3, 10), "num_beams": 12, "free_beams": 4, "bootstrap_sampl
 
 
 def config(built_dir, model_dir, output_dir, *, models=None, **changes):
-    kept = {key: changes.pop(key) for key in ("split", "seed", "add_think_pattern") if key in changes}
+    kept = {key: changes.pop(key) for key in ("split", "seed", "add_think_pattern", "main") if key in changes}
     return EvaluateConfig(
         output_dir=str(output_dir),
         seed=kept.pop("seed", 3),
@@ -202,3 +202,13 @@ def test_what_does_not_belong_together_is_told(data, model, tiny_programme, tmp_
     shutil.copytree(data / "test_tasks", folder / "test")
     with pytest.raises(DataError, match="asks for no next item"):
         evaluate(config(folder, model, tmp_path))
+
+
+def test_the_main_model_stands_first_whatever_its_name(data, model, tmp_path):
+    models = {"a": str(model), "b": str(model), "c": str(model)}
+    settings = {"models": models, "free_beams": 0, "max_descriptions": 0, "max_users": 2}
+    document = evaluate(config(data, model, tmp_path, main="b", **settings))
+    assert [row["model"] for row in document["table"]] == ["b", "a", "c"]
+    assert list(document["differences"]) == ["a", "c"]
+    with pytest.raises(ConfigError, match="main names 'd', the models are a, b, c"):
+        evaluate(config(data, model, tmp_path, main="d", **settings))
