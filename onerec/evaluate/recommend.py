@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onerec.data.source.validate import Message, Row
 from onerec.errors import ConfigError
-from onerec.evaluate.recommender import Recommender
+from onerec.evaluate.light.model import LightModel
+from onerec.evaluate.prompts import Answer
 from onerec.items.item_map import ItemMap, load_item_map
 from onerec.progress import write_json_atomically
 from onerec.vocab import item_text
 
 if TYPE_CHECKING:
     from onerec.config import RecommendConfig
-    from onerec.evaluate.search import Answer
 
 RESULT_NAME = "recommendations.json"
+FEW_USERS = 16
+"""So many at most are asked for one by one, without torch."""
+BATCH_SIZE = 32
+Ask = Callable[[Sequence[Row], Sequence[Sequence[int]] | None], list[Answer]]
+"""Rows and what each user is not to be told, to answers."""
 
 
 def recommend(config: RecommendConfig) -> dict[str, object]:
@@ -31,26 +38,18 @@ def recommend(config: RecommendConfig) -> dict[str, object]:
     {history}, and for more items than the search is wide.
     """
     began = time.perf_counter()
-    folder = Path(config.model_dir)
-    items = load_item_map(folder)
+    items = load_item_map(Path(config.model_dir))
     if config.top_k > config.num_beams:
         raise ConfigError(f"top_k {config.top_k} is more than num_beams {config.num_beams}; raise num_beams")
     histories = [[items.number_of(pid) for pid in history] for history in config.histories]
     question, length = _asking(config, items)
-    recommender = Recommender.load(
-        folder, items, add_think_pattern=_thinks(config, items), device=config.device
-    )
+    ask = _model(config, items)
     loaded = time.perf_counter()
     rows = [_row(question, history[-length:], items) for history in histories]
-    answers = recommender.ask(
-        recommender.prompts(rows),
-        width=config.num_beams,
-        excluded=histories if config.exclude_history else None,
-        batch_size=32,
-    )
+    answers = ask(rows, histories if config.exclude_history else None)
     answered = time.perf_counter()
     document: dict[str, object] = {
-        "model_dir": str(folder),
+        "model_dir": config.model_dir,
         "users": [
             _user(history, answer, items, top_k=config.top_k)
             for history, answer in zip(histories, answers, strict=True)
@@ -61,6 +60,21 @@ def recommend(config: RecommendConfig) -> dict[str, object]:
     document["report"] = _report(document)
     write_json_atomically(Path(config.output_dir) / RESULT_NAME, document)
     return document
+
+
+def _model(config: RecommendConfig, items: ItemMap) -> Ask:
+    """The model, loaded: a small one without torch, where a few users are asked for on a CPU."""
+    folder, thinks = Path(config.model_dir), _thinks(config, items)
+    if config.device != "cuda" and len(config.histories) <= FEW_USERS:
+        light = LightModel.load(folder, items, add_think_pattern=thinks)
+        if light is not None:
+            return partial(light.ask, width=config.num_beams)
+    from onerec.evaluate.recommender import Recommender  # noqa: PLC0415 - seconds, which a small model saves
+
+    recommender = Recommender.load(folder, items, add_think_pattern=thinks, device=config.device)
+    return lambda rows, excluded: recommender.ask(
+        recommender.prompts(rows), width=config.num_beams, excluded=excluded, batch_size=BATCH_SIZE
+    )
 
 
 def _asking(config: RecommendConfig, items: ItemMap) -> tuple[str, int]:

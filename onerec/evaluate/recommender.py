@@ -15,13 +15,13 @@ import torch
 from transformers import Qwen3ForCausalLM
 from transformers.utils import logging
 
-from onerec.data.source.validate import Row, RowError
-from onerec.data.text.render import Rendered, Renderer
-from onerec.errors import ConfigError, DataError
-from onerec.evaluate.search import Answer, batches, search_freely, search_items
+from onerec.data.source.validate import Row
+from onerec.data.text.render import Renderer
+from onerec.errors import ConfigError
+from onerec.evaluate.prompts import Answer, check_fit, itemic_vocab_of, prompts_of
+from onerec.evaluate.search import batches, search_freely, search_items
 from onerec.items.item_map import ItemMap
 from onerec.items.trie import Trie
-from onerec.model.hf_folder import VOCAB_NAME, read_json
 from onerec.vocab import ItemicVocab
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -50,7 +50,7 @@ class Recommender:
         Raises ConfigError for a folder that is none, has no itemic tokens, or other ones than the items.
         """
         vocab = itemic_vocab_of(folder)
-        _check_fit(items, vocab, folder)
+        check_fit(items, vocab, folder)
         where = _device(device)
         logging.disable_progress_bar()  # one bar of one shard would only clutter the log
         lm = Qwen3ForCausalLM.from_pretrained(
@@ -66,10 +66,7 @@ class Recommender:
 
     def prompts(self, rows: Sequence[Row]) -> list[list[int]]:
         """Each row's tokens up to and including the begin token of its answer; DataError without one."""
-        return [
-            self._cut(row, rendered)
-            for row, rendered in zip(rows, self.renderer.render_many(rows), strict=True)
-        ]
+        return prompts_of(rows, renderer=self.renderer, vocab=self.vocab)
 
     def ask(
         self,
@@ -122,34 +119,6 @@ class Recommender:
             )
             on_done(len(places))
         return [valid[place] for place in range(len(prompts))]
-
-    def _cut(self, row: Row, rendered: Rendered | RowError) -> list[int]:
-        if isinstance(rendered, RowError):
-            raise DataError(f"{row.file}, row {row.row}: {rendered}; held-out rows need an answer")
-        ids = rendered.input_ids.tolist()
-        start, end = rendered.spans[-1]
-        if self.vocab.begin_id not in ids[start:end]:
-            raise DataError(f"{row.file}, row {row.row}: no item begins in the answer; give rows of items")
-        return ids[: ids.index(self.vocab.begin_id, start) + 1]
-
-
-def itemic_vocab_of(folder: Path) -> ItemicVocab:
-    """The itemic tokens that an expanded model folder says it has; raises ConfigError."""
-    if not (folder / VOCAB_NAME).is_file():
-        raise ConfigError(
-            f"{folder} has no {VOCAB_NAME}, so no itemic tokens; give the export of a training stage"
-        )
-    told = read_json(folder / VOCAB_NAME)
-    return ItemicVocab(told["itemic_layer_n"], told["vocab_size_per_layer"], told["first_id"])
-
-
-def _check_fit(items: ItemMap, vocab: ItemicVocab, folder: Path) -> None:
-    largest = int(items.codes_NL.max())
-    if items.layer_n != vocab.layer_n or largest >= vocab.size_per_layer:
-        raise ConfigError(
-            f"{folder} has {vocab.layer_n} levels of {vocab.size_per_layer} codes, its items have "
-            f"{items.layer_n} levels and codes up to {largest}; give the item map that it was trained with"
-        )
 
 
 def _device(wanted: Device) -> torch.device:

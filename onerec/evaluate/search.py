@@ -9,25 +9,17 @@ Shapes: B users, W beams, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 import torch
 from transformers import Qwen3ForCausalLM
 
 from onerec.errors import DataError
+from onerec.evaluate.prompts import NO_NUMBERS, Answer
 from onerec.evaluate.tree import PromptTree
 from onerec.items import beam
 from onerec.items.trie import Trie
 from onerec.vocab import ItemicVocab
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Items for one user, best first."""
-
-    items: list[int]
-    scores: list[float]
 
 
 @torch.inference_mode()
@@ -57,9 +49,7 @@ def search_items(
             beams, log_probs_BWK, trie=trie, level=level, width=width, remaining_BM=remaining[level]
         )
     if beams.scores_BW.isnan().any():
-        raise DataError(
-            "the model answers with numbers that are none (NaN); its weights are broken, look at them"
-        )
+        raise DataError(NO_NUMBERS)
     items_BW = trie.item_of_leaf_N[beams.nodes_BW].tolist()
     return [
         Answer(*_there(items, scores))

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerFast
 
 from onerec.data.source.validate import Message, RowError
 from onerec.data.text.tokenizer import TURN_END, TURN_START
 from onerec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 HEADER = f"{TURN_START}assistant\n"
 MARK, DISGUISE = "|", "¦"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Encoding
@@ -61,13 +62,19 @@ class Script:
 class Renderer:
     """Renders rows for one tokenizer folder; raises ConfigError when its tokenizer is unusable.
 
+    `tokenizer` is that of the folder where it is loaded already; anything with its chat template and backend.
     `slow_because` tells why every text of this tokenizer goes through it as a whole, None when none has to.
     """
 
     def __init__(
-        self, tokenizer_dir: str | Path, *, only_assistant_loss: bool = True, add_think_pattern: bool = False
+        self,
+        tokenizer_dir: str | Path,
+        *,
+        only_assistant_loss: bool = True,
+        add_think_pattern: bool = False,
+        tokenizer: Any = None,
     ) -> None:
-        self.tokenizer = load_tokenizer(Path(tokenizer_dir))
+        self.tokenizer = tokenizer or load_tokenizer(Path(tokenizer_dir))
         self.document_end_id = token_id(self.tokenizer, DOCUMENT_END)
         self._document_end = np.array([self.document_end_id], np.int32)
         self.pad_id = pad_id_of(self.tokenizer)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from typing import TYPE_CHECKING
 
 from onerec.errors import ConfigError
 from onerec.vocab import ItemicVocab, level_token
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 DOCUMENT_END, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TOKENIZER_FILES = (
@@ -30,6 +32,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Tokenizer of a Hugging Face folder; raises ConfigError when it cannot be used for training."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; the tokenizer of the model was expected there")
+    from transformers import AutoTokenizer  # noqa: PLC0415 - seconds, which readers of names here need not
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as fault:
