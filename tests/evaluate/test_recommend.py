@@ -5,6 +5,7 @@ import pytest
 
 from onerec.config import RecommendConfig
 from onerec.errors import ConfigError
+from onerec.evaluate import recommend as program
 from onerec.evaluate.recommend import recommend
 from onerec.items.item_map import ITEMS_NAME
 from tests.evaluate import built
@@ -23,7 +24,9 @@ def config(model, output_dir, *histories, **changes):
     return RecommendConfig(output_dir=str(output_dir), model_dir=str(model), histories=histories, **options)
 
 
-def test_a_user_gets_the_best_items_that_are_new(model, tmp_path):
+@pytest.mark.parametrize("few_users", [0, 2], ids=["in torch", "without torch"])
+def test_a_user_gets_the_best_items_that_are_new(model, tmp_path, few_users, monkeypatch):
+    monkeypatch.setattr(program, "FEW_USERS", few_users)
     document = recommend(config(model, tmp_path, ("p1", "p7"), ("p3",)))
     assert json.loads((tmp_path / "recommendations.json").read_text()) == document
     for user, history in zip(document["users"], ([1, 7], [3]), strict=True):

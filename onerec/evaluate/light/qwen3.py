@@ -36,10 +36,11 @@ class Shape:
         """None for a model that is computed in another way."""
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         theta = rope.get("rope_theta", config.get("rope_theta"))
+        if theta is None:
+            return None
         is_plain = (
             config.get("architectures") == ["Qwen3ForCausalLM"]
             and rope.get("rope_type", "default") == "default"
-            and theta is not None
             and config.get("hidden_act", "silu") == "silu"
             and not config.get("attention_bias")
             and not config.get("use_sliding_window")

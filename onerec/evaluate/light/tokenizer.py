@@ -1,12 +1,13 @@
 """A folder's tokenizer and chat template without transformers, for a renderer.
 
-The template is run as transformers' apply_chat_template runs it, by the same rules of Jinja. One that needs
-more than messages is not run here.
+The template is run as transformers' apply_chat_template runs it, by the same rules of Jinja. One that asks
+for more than messages is not run here.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from tokenizers import Tokenizer
 
 from onerec.model.hf_folder import CHAT_TEMPLATE_NAME, TOKENIZER_CONFIG_NAME, TOKENIZER_NAME, read_json
 
-KNOWN = {"messages", "tools", "documents", "add_generation_prompt", "enable_thinking", "raise_exception"}
-"""What a template may ask for; `enable_thinking` is not said, as in training."""
+TOLD_ELSEWHERE = re.compile(r".*_tokens?|strftime_now")
+"""What transformers tells a template beside messages: special tokens by name, the time."""
 
 
 class LightTokenizer:
@@ -76,7 +77,7 @@ def _compiled(source: str) -> Template | None:
         asked = meta.find_undeclared_variables(environment.parse(source))
     except TemplateSyntaxError:
         return None
-    return environment.from_string(source) if asked - set(environment.globals) <= KNOWN else None
+    return None if any(map(TOLD_ELSEWHERE.fullmatch, asked)) else environment.from_string(source)
 
 
 def _to_json(value: Any, *, ensure_ascii: bool = False, indent: int | None = None) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onerec.errors import DataError
 
 Floats = npt.NDArray[np.float32]
-STORED = {"BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+STORED: dict[str, np.dtype[Any]] = {"BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 """How each number format is read; bf16 is the upper half of a float."""
 
 
