@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from onerec.config import EvaluateConfig
 
 DOCUMENT_NAME, RANKS_NAME = "evaluation.json", "ranks.parquet"
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
+"""What figures may depend on; their versions are told."""
 BASELINE_ROWS = 256
 
 
@@ -204,6 +207,7 @@ def _document(
     document: dict[str, Any] = {
         "split": config.split,
         "seed": seed,
+        "versions": {name: version(name) for name in PACKAGES},
         "settings": settings.model_dump(mode="json"),
         "models": config.models,
         "headline_k": headline_k(settings),

@@ -21,7 +21,7 @@ def report_lines(document: Mapping[str, Any]) -> list[str]:
     lines += [_told_difference(name, figures, k=k) for name, figures in document["differences"].items()]
     for model, tasks in document["tasks"].items():
         lines += [f"{model}: {line}" for line in _task_lines(tasks, k=k)]
-    lines += [f"{name}: {line}" for name, told in document["baselines"].items() for line in told]
+    lines += [line for told in document["baselines"].values() for line in told]
     return lines
 
 

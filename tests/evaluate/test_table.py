@@ -45,7 +45,7 @@ DOCUMENT = {
             "item_description": {"questions": 9, "rouge_l": estimate(0.5), "chrf": estimate(0.25)},
         }
     },
-    "baselines": {"popularity": [], "item_knn": ["64 neighbours"]},
+    "baselines": {"popularity": [], "item_knn": ["item_knn: 64 neighbours"]},
 }
 
 REPORT = """\
