@@ -1,44 +1,48 @@
-"""First centroids by k-means++: points that lie far from each other, drawn by chance.
+"""First centroids by greedy k-means++: points that lie far from each other, drawn by chance.
 
 Nothing here moves a centroid.
 
-Shapes: N points, D vector width, K centroids.
+Shapes: N points, D vector width, K centroids, C candidates.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import torch
 
-from onerec.build.ids.codebook import nearest, padded, squared_distances
-from onerec.build.interactions import Float32
+from onerec.build.interactions import Float32, Int64
 
-ROUNDS = 256
-"""Of more centroids than these, so many rounds draw several at once."""
+ROUNDING = np.float32(1e-6)
+"""Squared distances below this share of the squared lengths are those of equal points."""
 
 
 def seeds(points_ND: Float32, count: int, *, rng: np.random.Generator) -> Float32:
-    """k-means++: each next centroid is a point, likelier the farther it lies from those before, (count, D).
+    """Centroids that are points, (count, D): each next is the best of a few, drawn by squared distance.
 
-    Arthur and Vassilvitskii, SODA 2007. More than ROUNDS centroids are drawn several at once, as in
-    Bahmani et al., VLDB 5(7), 2012.
+    k-means++ (Arthur and Vassilvitskii, SODA 2007) in its greedy form: of 2 + log(count) candidates the one
+    that leaves the smallest error is taken.
     """
-    at_once = -(-count // ROUNDS)
+    candidates = 2 + int(math.log(count))
+    squares_N = np.einsum("nd,nd->n", points_ND, points_ND)
     chosen = [int(rng.integers(len(points_ND)))]
-    closest_N = np.full(len(points_ND), np.inf, dtype=np.float32)
-    new = chosen
+    closest_N = _squared(points_ND, squares_N, np.array(chosen))[:, 0]
     while len(chosen) < count:
-        closest_N = np.minimum(closest_N, _closest(points_ND, points_ND[new]))
         weights_N = np.cumsum(closest_N, dtype=np.float64)
-        drawn = rng.random(min(at_once, count - len(chosen))) * weights_N[-1]
+        drawn = rng.random(candidates) * weights_N[-1]
         # all points are centroids: the last one once more
-        new = np.minimum(np.searchsorted(weights_N, drawn, side="right"), len(points_ND) - 1).tolist()
-        chosen += new
+        drawn_C = np.minimum(np.searchsorted(weights_N, drawn, side="right"), len(points_ND) - 1)
+        left_NC = np.minimum(closest_N[:, None], _squared(points_ND, squares_N, drawn_C))
+        best = int(left_NC.sum(axis=0, dtype=np.float64).argmin())
+        chosen.append(int(drawn_C[best]))
+        closest_N = left_NC[:, best].copy()
     return points_ND[chosen]
 
 
-def _closest(points_ND: Float32, centroids_KD: Float32) -> Float32:
-    """Squared distance of each point to the nearest centroid; exactly 0 for a point that is one."""
-    if len(centroids_KD) == 1:
-        return squared_distances(points_ND, centroids_KD, np.zeros(len(points_ND), dtype=np.int64))
-    codes_N = nearest(points_ND, padded(centroids_KD, len(centroids_KD)))
-    return squared_distances(points_ND, centroids_KD, codes_N)
+def _squared(points_ND: Float32, squares_N: Float32, chosen_C: Int64) -> Float32:
+    """Squared distances to some of the points, (N, C)."""
+    products_NC = torch.from_numpy(points_ND) @ torch.from_numpy(points_ND[chosen_C]).T
+    sums_NC = squares_N[:, None] + squares_N[chosen_C]
+    found_NC = sums_NC - 2 * products_NC.numpy()
+    return np.asarray(np.where(found_NC > ROUNDING * sums_NC, found_NC, np.float32(0)))
