@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from onerec.checkpoint import commit
+from onerec.checkpoint.best import BEST_NAME, read_best
 from onerec.checkpoint.state import load_state
 from onerec.errors import ConfigError, OneRecError, StorageError
 from onerec.export.card import CARD_NAME, Provenance, card
 from onerec.export.carry import carry, check_same_folder, prove_carried, read_model_config
+from onerec.export.item_map import digest_of, ship_item_map
 from onerec.export.locate import Located, Vouching, choose, locate, without_copied_head
 from onerec.export.logits import walk
 from onerec.export.place import RECORD_NAME, alone_with, finished, folder_name, require_room
@@ -26,7 +28,7 @@ from onerec.export.source import CheckpointWeights, open_source
 from onerec.folder import whole_folder
 from onerec.model.hf_folder import VOCAB_NAME, read_json, write_json
 from onerec.model.safetensors_writer import ShardWriter
-from onerec.progress import Progress, say, sync_directory
+from onerec.progress import Progress, say, sync_directory, write_json_atomically
 from onerec.vocab import item_text
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def convert(config: ConvertConfig) -> dict[str, object]:
                 record = _write_folder(config, located, target)
             else:
                 say(f"{target} is there already")
+                record = _with_item_map(config, target, record)
     except (OSError, StorageError) as fault:
         if not located.tensors_dir.is_dir():
             told = f"{located.folder} was removed in the meantime; convert another step"
@@ -79,7 +82,30 @@ def _located(config: ConvertConfig) -> Located:
     if config.checkpoint_dir is not None:
         return locate(Path(config.checkpoint_dir), config.step)
     assert config.stage_dir is not None, "the configuration wants either"
-    return choose(Path(config.stage_dir), config.step)
+    return choose(Path(config.stage_dir), _best_step(Path(config.stage_dir)) if config.best else config.step)
+
+
+def _best_step(stage_dir: Path) -> int:
+    best = read_best(stage_dir)
+    if best is None:
+        raise ConfigError(
+            f"{stage_dir} has no {BEST_NAME}: no hit rate was measured; train with hit_rate, or convert the "
+            'last checkpoint (export = "last", or a step)'
+        )
+    return best.step
+
+
+def _with_item_map(config: ConvertConfig, folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Give a folder the item map that is asked for, unless it has it; returns its record, which tells."""
+    if config.item_map is None:
+        return record
+    digest = digest_of(Path(config.item_map), add_think_pattern=config.add_think_pattern)
+    if record.get("item_map") == digest:
+        return record
+    proof = ship_item_map(Path(config.item_map), folder, add_think_pattern=config.add_think_pattern)
+    record = {**record, "item_map": digest, "proved": {**record["proved"], "items": proof}}
+    write_json_atomically(folder / RECORD_NAME, record)
+    return record
 
 
 def _target(config: ConvertConfig, located: Located) -> Path:
@@ -100,9 +126,10 @@ def _write_folder(config: ConvertConfig, located: Located, target: Path) -> dict
         carry(model_dir, folder, dtype=dtype)
         proofs = prove(folder, digests=digests, logits=logits)
         proofs["files"] = prove_carried(model_dir, folder)
-        origin = _provenance(config, located, proofs)
+        shipped = _with_item_map(config, folder, {"proved": proofs})
+        origin = _provenance(config, located, shipped.pop("proved"))
         (folder / CARD_NAME).write_text(card(origin, itemic_example=_an_item(folder)), encoding="utf-8")
-        record = _record(config, located, origin, tensors=len(digests))
+        record = {**_record(config, located, origin, tensors=len(digests)), **shipped}
         write_json(folder / RECORD_NAME, record)
     return record
 

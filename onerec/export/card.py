@@ -56,6 +56,9 @@ def card(origin: Provenance, *, itemic_example: str | None) -> str:
     lines += ["", "```python", *_usage(), "```"]
     if itemic_example is not None:
         lines += ["", f"Items are spelt with itemic tokens, such as `{itemic_example}`."]
+    if "items" in origin.proofs:
+        ask = "runner recommend THIS_FOLDER --history PID,PID"
+        lines += ["", f"Its items are in `onerec_items.parquet` (pid, sid); ask for some with `{ask}`."]
     return "\n".join(lines) + "\n"
 
 
