@@ -284,6 +284,7 @@ class RecommendConfig(Section):
     add_think_pattern: bool | None = None
     """How questions are rendered; default: as the model's item map says."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Topology] = "auto"
+    """Where the model runs; auto: on a GPU if torch sees one, a small model for few users without torch."""
 
 
 StepConfig = Annotated[

@@ -36,13 +36,11 @@ class LightTokenizer:
     @classmethod
     def load(cls, folder: Path) -> LightTokenizer | None:
         """None where transformers has to be asked, be it for what is wrong with the folder."""
-        path, source = folder / TOKENIZER_NAME, _source(folder)
-        if source is None or not path.is_file():
+        source, told = _source(folder), _told(folder / TOKENIZER_NAME)
+        template = _compiled(source) if source is not None else None
+        if source is None or template is None or told is None:
             return None
-        template = _compiled(source)
-        if template is None:
-            return None
-        backend = Tokenizer.from_file(str(path))
+        backend = Tokenizer.from_str(told)
         backend.no_truncation()
         backend.no_padding()
         return cls(backend, source, template)
@@ -57,6 +55,16 @@ class LightTokenizer:
         assert not tokenize, "a renderer asks for texts"
         options = {"tools": None, "documents": None, "add_generation_prompt": False}
         return [self._template.render(messages=chat, **options) for chat in chats]
+
+
+def _told(path: Path) -> str | None:
+    """The text of a tokenizer.json; None for what is no JSON, which its own reader tells badly."""
+    try:
+        told = path.read_text(encoding="utf-8")
+        json.loads(told)
+    except (OSError, ValueError):
+        return None
+    return told
 
 
 def _source(folder: Path) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from onerec.config import RecommendConfig
 from onerec.data.source.validate import Message, Row
 from onerec.data.text.render import Renderer
 from onerec.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from onerec.evaluate.light.model import LightModel
 from onerec.evaluate.light.qwen3 import Branches, Shape
 from onerec.evaluate.light.tokenizer import LightTokenizer
 from onerec.evaluate.light.weights import read_weights
+from onerec.evaluate.recommend import recommend
 from onerec.evaluate.recommender import Recommender
 from onerec.items.item_map import ITEMS_NAME, load_item_map
 from tests.evaluate import built
@@ -144,6 +146,16 @@ def test_so_is_a_large_model_and_a_template_that_asks_for_more_than_messages(cha
     assert opened(changed, LightModel) is not None
     monkeypatch.setattr(light, "MOST_BYTES", 1000)
     assert opened(changed, LightModel) is None
+
+
+def test_a_broken_tokenizer_is_told_by_transformers(changed, tmp_path):
+    path = changed / "tokenizer.json"
+    path.write_text(path.read_text()[:500])
+    config = RecommendConfig(
+        output_dir=str(tmp_path / "out"), model_dir=str(changed), histories=(("p1",),), device="cpu"
+    )
+    with pytest.raises(ConfigError, match="no usable tokenizer"):
+        recommend(config)
 
 
 def test_items_of_another_vocabulary_are_refused(changed):
