@@ -77,6 +77,10 @@ def is_forbidden(module: str, used: str) -> bool:
         )
     if module in NO_TORCH and is_in(used, {"torch", "transformers", "numpy"}):
         return True
+    if is_in(module, {"onerec.items"}):
+        return is_in(used, {"onerec.build", "onerec.data", "onerec.model", *ABOVE_DATA_AND_MODEL})
+    if is_in(module, {"onerec.build"}):
+        return is_in(used, {"onerec.train"})
     if is_in(module, {"onerec.data"}):
         return is_in(used, {"onerec.model", *ABOVE_DATA_AND_MODEL})
     if is_in(module, {"onerec.model"}):
@@ -121,6 +125,14 @@ def test_the_house_keeps_its_layers() -> None:
             "from onerec.convert import x",
             "onerec.train.loop imports onerec.convert.x",
         ),
+        ("onerec/items/trie.py", "import onerec.data", "onerec.items.trie imports onerec.data"),
+        ("onerec/items/beam.py", "from onerec import model", "onerec.items.beam imports onerec.model"),
+        (
+            "onerec/items/item_map.py",
+            "from onerec.evaluate import tree",
+            "onerec.items.item_map imports onerec.evaluate.tree",
+        ),
+        ("onerec/build/data.py", "import onerec.train.loop", "onerec.build.data imports onerec.train.loop"),
         ("onerec/config.py", "def f():\n    import torch", "onerec.config imports torch"),
         (
             "onerec/checkpoint/saver.py",
@@ -154,6 +166,8 @@ def test_a_planted_violation_is_found(tmp_path: Path, path: str, text: str, faul
         ("runner/plan.py", "from onerec.config import Dataset\nimport onerec.vocab"),
         ("onerec/train/loop.py", "from onerec.data.loading import load\nfrom onerec.model import build"),
         ("onerec/convert.py", "from onerec.train import checkpoint"),
+        ("onerec/train/hit_rate.py", "from onerec.items import trie"),
+        ("onerec/build/data.py", "from onerec.items import item_map\nfrom onerec.data import source"),
     ],
 )
 def test_what_is_allowed_is_not_found(tmp_path: Path, path: str, text: str) -> None:

@@ -39,7 +39,7 @@ class StepResult:
     converted: str | None = None
     """Of a conversion: place that the link `converted` leads to."""
     wanted: str | None = None
-    """Of a conversion: place of the folder made from the stage's final checkpoint."""
+    """Of a conversion: place of the folder made from the stage's final checkpoint, or from its best one."""
 
 
 def read_results(run: RunDir, steps: Sequence[PlannedStep], told: Sequence[StepHistory]) -> list[StepResult]:
@@ -68,8 +68,9 @@ def _read(run: RunDir, step: PlannedStep, told: StepHistory) -> StepResult:
     )
     if step["kind"] != "convert" or not stage.converted.is_symlink():
         return found
-    final = read_object(stage.result).whole("step")
-    wanted = None if final is None else _place(run, stage.converted_checkpoint(final))
+    takes_best = read_object(home.config).values.get("best") is True
+    taken = read_object(stage.best if takes_best else stage.result).whole("step")
+    wanted = None if taken is None else _place(run, stage.converted_checkpoint(taken))
     return StepResult(**{**vars(found), "converted": _place(run, stage.converted), "wanted": wanted})
 
 
@@ -81,6 +82,7 @@ def _outputs(kind: str, home: StepDir, stage: StepDir) -> list[Path]:
         "prepare": [home.summary],
         "init_model": [home.model],
         "expand_vocab": [home.model],
+        "evaluate": [home.evaluation, home.ranks],
     }.get(kind, [])
 
 
@@ -103,7 +105,7 @@ def _of_step(step: StepResult, standing: Standing) -> Iterator[Finding]:
     if step.kind == "train":
         yield from _final_checkpoint(step)
     if not step.missing and step.wanted is not None and step.converted != step.wanted:
-        text = f"it leads to {step.converted}, and the stage ended with {step.wanted}"
+        text = f"it leads to {step.converted}, and the stage's model is {step.wanted}"
         place = f"{step.place.rpartition('/')[0]}/converted"
         yield Finding("error", place, text, f"convert it again: runner MANIFEST --rerun {step.name}")
 

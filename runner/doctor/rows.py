@@ -1,4 +1,4 @@
-"""Whether metrics.jsonl and validation.jsonl tell a row for each step once, in order, and of no other steps.
+"""Whether metrics, validation.jsonl and hit_rate.jsonl tell a row for each step once, and of no others.
 
 Pure. A run that goes on drops rows past its checkpoint and a torn line by itself.
 """

@@ -86,7 +86,7 @@ def read_stage(run: RunDir, step: PlannedStep, told: StepHistory, *, fast: bool)
         is_resumed_from_elsewhere=_resumes_elsewhere(read_object(home.config)),
         rows=tuple(
             (run.inside(str(path)), _lines(path, fast=fast))
-            for path in (home.metrics, home.validation)
+            for path in (home.metrics, home.validation, home.hit_rates)
             if path.is_file()
         ),
     )

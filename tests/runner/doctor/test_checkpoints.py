@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,19 @@ def test_a_done_stage_has_its_converted_folder_made_from_its_final_checkpoint(fi
     finished.stage("stage2").converted_checkpoint(12).mkdir()
     assert findings(finished) == [("error", "stage2/converted")]
     assert "it leads to stage2/step12/global_step12/converted" in told(finished, "stage2/converted")
+
+
+def test_a_stage_that_exports_its_best_checkpoint_has_it_made_from_that(finished: RunDir) -> None:
+    stage, records = finished.stage("stage2"), finished.conversion("stage2")
+    config = json.loads(records.config.read_text())
+    records.config.write_text(json.dumps({**config, "best": True}))
+    stage.best.write_text(json.dumps({"step": 12}))
+    assert findings(finished) == [("error", "stage2/converted")]
+    assert "the stage's model is stage2/step12/global_step12/converted" in told(finished, "stage2/converted")
+    stage.converted_checkpoint(12).mkdir()
+    stage.converted.unlink()
+    stage.converted.symlink_to("step12/global_step12/converted")
+    assert findings(finished) == []
 
 
 def test_a_stage_that_is_to_be_run_again_is_not_looked_at(finished: RunDir) -> None:
