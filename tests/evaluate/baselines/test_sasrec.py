@@ -76,3 +76,15 @@ def test_fitting_leaves_the_generator_of_the_process_alone():
     torch.manual_seed(5)
     fit_sasrec(circle(), seed=1, settings=SASRecSettings(width=8, window=3, max_epochs=1))
     assert torch.equal(torch.rand(3), wanted)
+
+
+def test_a_small_catalogue_gives_the_same_bits_on_any_number_of_threads():
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            found.append(fit_sasrec(circle(), seed=1, settings=SMALL).network.state_dict())
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
