@@ -23,7 +23,7 @@ from typing import Any
 
 from tests.benchmarks.harness import HERE, Void
 
-PEERS = ("trl", "datasets", "accelerate", "torchdata", "peft")
+PEERS = ("trl", "datasets", "accelerate", "torchdata", "peft", "scikit-learn")
 """In the versions that pip finds; torch and transformers are of the versions that the project runs with."""
 TOLD = ("torch", "transformers", "tokenizers", "pyarrow", "numpy", "torchdata")
 TIMEOUT_SECONDS = 1800

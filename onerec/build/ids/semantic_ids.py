@@ -17,6 +17,7 @@ from onerec.build.ids.given import GivenIds, read_given_ids
 from onerec.build.ids.quality import Quality, quality
 from onerec.build.ids.residual import Coded, books_of_ids, residual_kmeans
 from onerec.build.ids.stored import save_codebooks
+from onerec.build.ids.threads import threads_for
 from onerec.build.ids.vectors import ItemVectors, item_vectors
 from onerec.build.interactions import Int64
 
@@ -51,11 +52,12 @@ def make_ids(
     rng = np.random.default_rng(seed)
     given = _given(interactions, data=data, vocab=vocab)
     made = item_vectors(interactions, split.is_trained(interactions), data=data, rng=rng)
-    if given is None:
-        coded = _made(made, data=data, vocab=vocab, rng=rng)
-    else:
-        coded = books_of_ids(made.vectors_ND, given.codes_NL, codes=vocab.vocab_size_per_layer)
-    measured = quality(made.vectors_ND, coded, rng=rng)
+    with threads_for(len(interactions.items)):
+        if given is None:
+            coded = _made(made, data=data, vocab=vocab, rng=rng)
+        else:
+            coded = books_of_ids(made.vectors_ND, given.codes_NL, codes=vocab.vocab_size_per_layer)
+        measured = quality(made.vectors_ND, coded, rng=rng)
     save_codebooks(folder, coded.books, made.vectoriser, about=measured.as_json())
     return SemanticIds(coded.codes_NL, measured, given.remarks if given else ())
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from onerec.build.ids.choices import choice_vectors
 from onerec.build.ids.encoder import TextEncoder, digest_of, encode_items_text
 from onerec.build.ids.text import TextSpace, text_space
+from onerec.build.ids.threads import threads_for
 from onerec.build.interactions import Float32, Interactions, Item
 from onerec.errors import DataError
 
@@ -81,7 +82,8 @@ def item_vectors(
         return _given(interactions)
     if data.item_vectors == "text_encoder":
         return _encoded(interactions.items, Path(str(data.text_encoder_dir)))
-    return _text_and_choices(interactions, trained_E, data=data, rng=rng)
+    with threads_for(len(interactions.items)):
+        return _text_and_choices(interactions, trained_E, data=data, rng=rng)
 
 
 def checked(vectors_ND: Float32, items: Sequence[Item]) -> Float32:
