@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from transformers import AutoTokenizer, Qwen3ForCausalLM
 from onerec.build.rows import Row, write_rows
 from onerec.checkpoint import commit
 from onerec.checkpoint.best import Best, read_best
-from onerec.config import TrainConfig
+from onerec.config import Dataset, PrepareConfig, TrainConfig
+from onerec.data.preparation.prepare import prepare
 from onerec.data.source.read import rows as read_rows
 from onerec.distributed import environment, process_group, read_world
 from onerec.errors import ConfigError, DataError
@@ -33,14 +35,21 @@ from onerec.vocab import ItemicVocab, item_text
 from tests import tiny
 from tests.train.ranks import wait_for_all
 
-K = 5
+K, EVERY_ITEM = 20, 300
+EPOCHS = 8
 FIGURES = ("step", "hit_rate", "ndcg", "valid_id_rate", "questions", "k")
 
 
 def all_codes():
-    """Forty items of the tiny vocabulary, those that its answers begin with among them."""
-    pick = np.random.default_rng(1)
-    return np.unique(pick.integers(8, size=(60, 3)), axis=0)[:40]
+    """More than half of what the tiny vocabulary can say, so that some likeliest answers are items."""
+    chosen = np.random.default_rng(1).choice(512, size=300, replace=False)
+    return np.stack(np.unravel_index(np.sort(chosen), (8, 8, 8)), axis=1)
+
+
+def missing_codes():
+    """An id that the vocabulary can say and that is no item's."""
+    known = set(map(tuple, all_codes().tolist()))
+    return next(codes for codes in np.ndindex(8, 8, 8) if codes not in known)
 
 
 def write_map(path, codes):
@@ -50,7 +59,7 @@ def write_map(path, codes):
     pq.write_table(table.replace_schema_metadata({b"onerec": b'{"question": "What next? {history}"}'}), path)
 
 
-def question_rows(codes, count=12):
+def question_rows(codes, count=16):
     """Questions that are answered by items of the map, as build_data writes them."""
     pick = np.random.default_rng(2)
     for number in range(count):
@@ -62,24 +71,38 @@ def question_rows(codes, count=12):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    """A folder with an item map and questions."""
+def asked(tiny_programme, tmp_path_factory):
+    """A folder with an item map and questions, and a store of these: what trains on them can answer."""
     folder = tmp_path_factory.mktemp("asked")
     write_map(folder / "items.parquet", all_codes())
     write_rows(question_rows(all_codes()), folder / "validation")
+    prepare(
+        PrepareConfig(
+            output_dir=str(folder / "store"),
+            tokenizer_dir=str(tiny_programme / "expanded" / "model"),
+            sources=(str(folder / "validation"),),
+            dataset=Dataset(sources="data", max_length=tiny.MAX_LENGTH, num_processes=1),
+            vocab=tiny.VOCAB,
+        )
+    )
     return folder
 
 
-def config_of(programme, asked, output_dir, **changes):
-    validating = {"hit_rate_per_step": 3, "hit_rate_beams": K, **changes.pop("validating", {})}
-    return tiny.train_config(
+def config_of(programme, asked, output_dir, *, asks=True, **changes):
+    """A stage that trains on the questions, and is asked them unless `asks` is false."""
+    data = {"datasets": [{"name": "asked", "store_dir": str(asked / "store")}], "num_epochs": EPOCHS}
+    asking = {"hit_rate_dir": str(asked / "validation"), "item_map": str(asked / "items.parquet")}
+    config = tiny.train_config(
         programme,
         output_dir,
-        hit_rate_dir=str(asked / "validation"),
-        item_map=str(asked / "items.parquet"),
-        validating=validating,
-        **changes,
+        data=data,
+        optim={"num_training_steps": 100},
+        validating={"hit_rate_per_step": 15, "hit_rate_beams": K},
+        **(asking if asks else {}),
     )
+    return config | {
+        name: config[name] | value if isinstance(value, dict) else value for name, value in changes.items()
+    }
 
 
 def rows_of(config):
@@ -93,7 +116,7 @@ def figures(rows):
 
 @pytest.fixture(scope="module")
 def whole(tiny_programme, asked, tmp_path_factory):
-    """A stage of one process that is asked after every third step."""
+    """A stage of one process that is asked after every fifteenth step."""
     config = config_of(tiny_programme, asked, tmp_path_factory.mktemp("whole") / "stage")
     told = tiny.run(config)
     return config, told.stdout
@@ -133,30 +156,16 @@ def brute_force(model, tokenizer, asked):
     return ranks, valid
 
 
-def test_the_figures_are_those_of_a_scorer_that_scores_every_item(
-    whole, model, asked, tiny_programme, tmp_path
-):
-    """With as many beams as there are items the search is exact, so the list is compared in full length."""
-    config = config_of(
-        tiny_programme,
-        asked,
-        Path(whole[0]["output_dir"]),
-        validating={"hit_rate_beams": 40},
-    )
-    ranks, valid = brute_force(*model, asked)
-    [row] = measured(config, tmp_path, ranks=(1,))
-    assert row["hit_rate"] == 1.0
-    assert row["ndcg"] == pytest.approx(np.mean([1 / math.log2(1 + rank) for rank in ranks]), abs=1e-12)
-    assert row["valid_id_rate"] == np.mean(valid)
-    assert len(set(ranks)) > 5, "the model tells items apart"
-
-
-def measured(config, folder, *, ranks):
-    """The row that a resumed stage measures before its next step, on each of these numbers of ranks."""
-    path = folder / "config.json"
-    path.write_text(json.dumps(config))
+@pytest.fixture(scope="module")
+def measured(whole, tiny_programme, asked, tmp_path_factory):
+    """Rows that a stage resumed at its last step measures, by one program: of each number of ranks, ..."""
+    folder = tmp_path_factory.mktemp("measured")
+    exact = config_of(tiny_programme, asked, Path(whole[0]["output_dir"]))
+    exact["validating"]["hit_rate_beams"] = EVERY_ITEM
+    cases = {"1": whole[0], "2": whole[0], "3": whole[0], "exact": exact, "padded": whole[0]}
+    (folder / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.train.test_hit_rate", str(path), *map(str, ranks)],
+        [sys.executable, "-m", "tests.train.test_hit_rate", str(folder / "cases.json")],
         capture_output=True,
         text=True,
         check=False,
@@ -164,20 +173,34 @@ def measured(config, folder, *, ranks):
         timeout=240,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return [figures([json.loads((folder / f"{size}.json").read_text())])[0] for size in ranks]
+    return {name: figures([json.loads((folder / f"{name}.json").read_text())])[0] for name in cases}
 
 
-def test_any_number_of_ranks_measures_the_same_bits(whole, tiny_programme, asked, tmp_path):
-    one, two, three = measured(whole[0], tmp_path, ranks=(1, 2, 3))
-    assert one == two == three == figures(rows_of(whole[0]))[-1]
-    assert 0 < one["hit_rate"] < 1
+def test_the_figures_are_those_of_a_scorer_that_scores_every_item(measured, model, asked):
+    """With as many beams as there are items the search is exact, and every place of the list is compared."""
+    ranks, valid = brute_force(*model, asked)
+    assert measured["exact"]["hit_rate"] == 1.0
+    expected = np.mean([1 / math.log2(1 + rank) for rank in ranks])
+    assert measured["exact"]["ndcg"] == pytest.approx(expected, abs=1e-12)
+    assert measured["exact"]["valid_id_rate"] == np.mean(valid) > 0
+    assert len(set(ranks)) > 5, "the model tells items apart"
+
+
+def test_any_number_of_ranks_measures_the_same_bits(measured, whole):
+    assert measured["1"] == measured["2"] == measured["3"] == figures(rows_of(whole[0]))[-1]
+    assert 0 < measured["1"]["hit_rate"] < 1
+
+
+def test_padded_packs_give_the_same_figures(measured):
+    """As on CUDA, where shapes must not change."""
+    assert measured["padded"] == measured["1"]
 
 
 def test_a_stage_tells_its_hit_rate_everywhere(whole):
     config, told = whole
     rows, last = rows_of(config), tiny.metrics(config)[-1]["step"]
-    assert [row["step"] for row in rows] == sorted({*range(3, last + 1, 3), last})
-    assert {(row["questions"], row["k"]) for row in rows} == {(12, K)}
+    assert [row["step"] for row in rows] == sorted({*range(15, last + 1, 15), last})
+    assert {(row["questions"], row["k"]) for row in rows} == {(16, K)}
     result = json.loads((Path(config["output_dir"]) / "result.json").read_text())
     assert result["hit_rate"] == rows[-1]
     best = max(rows, key=lambda row: (row["ndcg"], -row["step"]))
@@ -185,9 +208,9 @@ def test_a_stage_tells_its_hit_rate_everywhere(whole):
     assert f"hit rate@{K} {rows[0]['hit_rate']:.4f}, NDCG@{K} {rows[0]['ndcg']:.4f}" in told
 
 
-def test_asking_changes_nothing_of_the_training(whole, tiny_programme, tmp_path):
+def test_asking_changes_nothing_of_the_training(whole, tiny_programme, asked, tmp_path):
     """Saved at the steps at which it is asked: gathered weights must not reach a checkpoint."""
-    silent = tiny.train_config(tiny_programme, tmp_path / "stage")
+    silent = config_of(tiny_programme, asked, tmp_path / "stage", asks=False)
     tiny.run(silent)
     assert tiny.curve(silent) == tiny.curve(whole[0])
     assert not (tmp_path / "stage" / "hit_rate.jsonl").exists()
@@ -273,7 +296,7 @@ def test_the_same_rows_are_drawn_in_every_attempt_and_others_by_another_seed(ask
     assert users[0] == users[1] == sorted(users[0])
     assert len(set(users[0])) == 5
     assert users[2] != users[0]
-    assert len(draw_rows(folder, most=99, seed=1)) == 12
+    assert len(draw_rows(folder, most=99, seed=1)) == 16
 
 
 @pytest.mark.parametrize(
@@ -296,10 +319,10 @@ def test_the_same_rows_are_drawn_in_every_attempt_and_others_by_another_seed(ask
             {
                 "messages": (
                     {"role": "user", "content": "what"},
-                    {"role": "assistant", "content": item_text((7, 7, 7))},
+                    {"role": "assistant", "content": item_text(missing_codes())},
                 )
             },
-            "<s_a_7><s_b_7><s_c_7><|sid_end|> is no item of the map",
+            f"{item_text(missing_codes())} is no item of the map",
         ),
     ],
 )
@@ -311,16 +334,15 @@ def test_a_row_that_no_item_answers_is_told_with_its_place(tiny_programme, asked
 
 def opened(programme, asked, tmp_path, **changes):
     config = TrainConfig.model_validate_json(
-        json.dumps(config_of(programme, asked, tmp_path / "stage") | changes)
+        json.dumps(config_of(programme, asked, tmp_path / "stage", **changes))
     )
     vocab = read_vocab(Path(config.model.model_dir), config.vocab)
     return open_hit_rate(config, world=read_world({}), vocab=vocab, pad_to=None)
 
 
 def test_a_question_that_is_longer_than_a_pack_is_refused_with_the_remedy(tiny_programme, asked, tmp_path):
-    data = tiny.train_config(tiny_programme, tmp_path)["data"] | {"max_length": 20}
     with pytest.raises(ConfigError, match="only 20; raise max_length"):
-        opened(tiny_programme, asked, tmp_path, data=data)
+        opened(tiny_programme, asked, tmp_path, data={"max_length": 20})
 
 
 def test_questions_are_rendered_with_the_think_pattern_when_the_stage_is(tiny_programme, asked, tmp_path):
@@ -341,48 +363,41 @@ def test_a_map_of_another_vocabulary_is_refused(tiny_programme, asked, tmp_path)
         opened(tiny_programme, asked, tmp_path, item_map=str(tmp_path / "items.parquet"))
 
 
-def test_padded_packs_give_the_same_figures(whole, tiny_programme, asked, tmp_path):
-    """As on CUDA, where shapes must not change."""
-    padded = {**whole[0], "stage": "padded"}
-    assert measured(padded, tmp_path, ranks=(1,)) == [figures(rows_of(whole[0]))[-1]]
-
-
 def test_the_best_step_is_in_best_json(whole):
     config, _ = whole
     best = max(rows_of(config), key=lambda row: (row["ndcg"], -row["step"]))
     assert read_best(Path(config["output_dir"])) == Best(**{key: best[key] for key in FIGURES})
 
 
-def main(path, sizes):
-    """Measure on each number of ranks, which are forks of this process."""
-    config = json.loads(path.read_text())
-    for size in sizes:
-        fork = multiprocessing.get_context("fork")
+def main(path):
+    """Measure every case of a file, each on forks of this process."""
+    fork = multiprocessing.get_context("fork")
+    for name, config in json.loads(path.read_text()).items():
+        size = int(name) if name.isdigit() else 1
         started = [
-            fork.Process(target=measure, args=(rank, size, config, path.parent)) for rank in range(size)
+            fork.Process(target=measure, args=(rank, size, name, config, path.parent)) for rank in range(size)
         ]
         for process in started:
             process.start()
         wait_for_all(started)
 
 
-def measure(rank, size, config, folder):
+def measure(rank, size, name, config, folder):
     """One rank's life, as mpirun would start it."""
     told = {"RANK": rank, "SIZE": size, "LOCAL_RANK": rank, "LOCAL_SIZE": size}
-    os.environ.update({f"OMPI_COMM_WORLD_{name}": str(value) for name, value in told.items()})
-    os.environ["RUNNER_RENDEZVOUS"] = str(folder / f"rendezvous-{size}.json")
+    os.environ.update({f"OMPI_COMM_WORLD_{key}": str(value) for key, value in told.items()})
+    os.environ["RUNNER_RENDEZVOUS"] = str(folder / f"rendezvous-{name}.json")
     world, device = read_world(environment()), torch.device("cpu")
     with process_group(world, device=device, env=environment()):
         session = open_session(
             TrainConfig.model_validate_json(json.dumps(config)), world=world, device=device
         )
-        hit_rate = session.hit_rate
-        if config["stage"] == "padded":
-            hit_rate = type(hit_rate)(**{**vars(hit_rate), "pad_to": tiny.MAX_LENGTH})
+        pad_to = tiny.MAX_LENGTH if name == "padded" else None
+        hit_rate = replace(session.hit_rate, pad_to=pad_to)
         row = hit_rate.measure(session.model, device=device, step=session.start.step)
         if world.is_main:
-            (folder / f"{size}.json").write_text(json.dumps(row))
+            (folder / f"{name}.json").write_text(json.dumps(row))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [int(size) for size in sys.argv[2:]])
+    main(Path(sys.argv[1]))
