@@ -82,7 +82,9 @@ def _located(config: ConvertConfig) -> Located:
     if config.checkpoint_dir is not None:
         return locate(Path(config.checkpoint_dir), config.step)
     assert config.stage_dir is not None, "the configuration wants either"
-    return choose(Path(config.stage_dir), _best_step(Path(config.stage_dir)) if config.best else config.step)
+    stage_dir = Path(config.stage_dir)
+    takes_best = config.best and config.step is None
+    return choose(stage_dir, _best_step(stage_dir) if takes_best else config.step)
 
 
 def _best_step(stage_dir: Path) -> int:

@@ -79,3 +79,5 @@ def test_the_best_checkpoint_is_converted_and_not_the_newest(tiny_programme, tmp
     told = convert(conversion(stage, tiny_programme, tmp_path, best=True, link=str(tmp_path / "link")))
     assert told["step"] == 2
     assert (tmp_path / "link").resolve() == Path(told["model_dir"])
+    named = convert(conversion(stage, tiny_programme, tmp_path, best=True, step=1))
+    assert named["step"] == 1, "a step that is named goes before the best"
