@@ -29,7 +29,7 @@ def test_equal_manifests_do_not_differ() -> None:
 
 def test_changed_keys_stand_under_what_they_may_change() -> None:
     changes = [
-        "stages.sft.learning_rate=1e-3",
+        "stages.sft.learning_rate=2e-3",
         "cluster.nproc_per_node=4",
         "datasets.sft.num_workers=2",
         "stages.stage1.logging_per_step=7",
@@ -38,17 +38,17 @@ def test_changed_keys_stand_under_what_they_may_change() -> None:
     b = Side("manifest", "movielens", "b.toml", load(MANIFEST, changes).resolved)
     found = compare(a, b)
     assert found["manifest"] == {
-        "result": [{"key": "stages.sft.learning_rate", "a": 0.002, "b": 0.001}],
+        "result": [{"key": "stages.sft.learning_rate", "a": 0.0008, "b": 0.002}],
         "topology": [{"key": "cluster.nproc_per_node", "a": 2, "b": 4}],
         "speed": [{"key": "datasets.sft.num_workers", "a": 0, "b": 2}],
-        "cosmetic": [{"key": "stages.stage1.logging_per_step", "a": 10, "b": 7}],
+        "cosmetic": [{"key": "stages.stage1.logging_per_step", "a": 20, "b": 7}],
     }
     assert not found["equal"]
     assert difference_text(found).split("\n\n")[1:] == [
-        "manifest, keys that may change results:\n  stages.sft.learning_rate: 0.002 -> 0.001",
+        "manifest, keys that may change results:\n  stages.sft.learning_rate: 0.0008 -> 0.002",
         "manifest, shape of the cluster:\n  cluster.nproc_per_node: 2 -> 4",
         "manifest, speed only:\n  datasets.sft.num_workers: 0 -> 2",
-        "manifest, only what is shown or kept:\n  stages.stage1.logging_per_step: 10 -> 7",
+        "manifest, only what is shown or kept:\n  stages.stage1.logging_per_step: 20 -> 7",
     ]
 
 

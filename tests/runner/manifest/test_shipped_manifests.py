@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from runner.flat import differences, flat
 from runner.manifest import Manifest, load
 
 FOLDER = Path(__file__).parents[3] / "manifests"
 MANIFESTS = sorted(FOLDER.glob("*.toml"))
 TOKENS = {"stage1": 16_000_000_000, "stage2": 33_000_000_000}
+
+
+def dump_of(path: Path) -> dict[str, object]:
+    return load(path).resolved
 
 
 def shipped(name: str) -> Manifest:
@@ -22,6 +27,7 @@ def test_the_manifests_that_the_readme_names_are_those_that_are_there():
 
     assert [path.name for path in MANIFESTS] == [
         "movielens.toml",
+        "movielens_quick.toml",
         "onerec_0.6b.toml",
         "onerec_1.7b.toml",
         "onerec_8b.toml",
@@ -45,6 +51,7 @@ def test_movielens_runs_from_nothing_but_data():
         "stage2": "train",
         "sft": "train",
         "test": "test_model",
+        "evaluate": "evaluate",
     }
     assert manifest.model.base_model_dir is None
     assert [stage.freeze_llm for stage in manifest.stages.values() if stage.kind == "train"] == [
@@ -52,6 +59,40 @@ def test_movielens_runs_from_nothing_but_data():
         False,
         False,
     ]
+
+
+def test_the_quick_start_differs_only_in_how_long_it_trains_and_what_it_is_measured_beside():
+    full, quick = (flat(dump_of(FOLDER / name)) for name in ("movielens.toml", "movielens_quick.toml"))
+
+    assert {key for key, _, _ in differences(full, quick)} <= {
+        "name",
+        "datasets.pretrain.num_epochs",
+        "stages.data.history_copies",
+        "stages.data.samples_per_user",
+        "stages.stage2.learning_rate",
+        "stages.stage2.min_lr",
+        "stages.sft.hit_rate_per_step",
+        "stages.evaluate.baselines",
+        "stages.evaluate.models",
+        "stages.evaluate.models.before SFT",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("movielens_without_stage1", "stages.stage1"),
+        ("movielens_without_text", "stages.data.tasks"),
+    ],
+)
+def test_an_ablation_differs_from_the_quick_start_in_nothing_but_what_it_leaves_out(name: str, left_out: str):
+    quick, ablation = (
+        flat(dump_of(path)) for path in (FOLDER / "movielens_quick.toml", FOLDER / f"ablations/{name}.toml")
+    )
+
+    changed = {key for key, _, _ in differences(quick, ablation)} - {"name"}
+    assert changed
+    assert {key for key in changed if not key.startswith((left_out, "stage_order"))} == set()
 
 
 @pytest.mark.parametrize(

@@ -362,6 +362,24 @@ def test_files_that_stages_name_are_there():
     ]
 
 
+def test_what_is_built_from_and_measured_on_is_there():
+    built = (
+        "[stages.expand]",
+        '[stages.data]\nkind = "build_data"\ninteractions = "a.csv"\nitems = "b.csv"\ngiven_ids = "c.parquet"\n'
+        'item_vectors = "text_encoder"\ntext_encoder_dir = "rows"\n\n[stages.expand]',
+    )
+    measured = ("[stages.test]", '[stages.eval]\nkind = "evaluate"\nbuilt_dir = "rows"\n\n[stages.test]')
+    Path("b.csv").touch()
+
+    lost = "is not there; correct the path; it is relative to the manifest's folder"
+    assert told(built, measured) == [
+        f"error: stages.data.interactions: a.csv {lost}",
+        f"error: stages.data.given_ids: c.parquet {lost}",
+        f"error: stages.data.text_encoder_dir: rows/config.json {lost}",
+        f"error: stages.eval.built_dir: rows/items.parquet {lost}",
+    ]
+
+
 def test_the_parameters_of_the_expanded_model_are_counted_from_the_config():
     qwen3_06b_with_176384_rows = 621_084_672
 
