@@ -365,8 +365,9 @@ def test_files_that_stages_name_are_there():
 def test_what_is_built_from_and_measured_on_is_there():
     built = (
         "[stages.expand]",
-        '[stages.data]\nkind = "build_data"\ninteractions = "a.csv"\nitems = "b.csv"\ngiven_ids = "c.parquet"\n'
-        'item_vectors = "text_encoder"\ntext_encoder_dir = "rows"\n\n[stages.expand]',
+        '[stages.data]\nkind = "build_data"\ninteractions = "a.csv"\nitems = "b.csv"\n'
+        'given_ids = "c.parquet"\nitem_vectors = "text_encoder"\ntext_encoder_dir = "rows"\n\n'
+        "[stages.expand]",
     )
     measured = ("[stages.test]", '[stages.eval]\nkind = "evaluate"\nbuilt_dir = "rows"\n\n[stages.test]')
     Path("b.csv").touch()
