@@ -255,7 +255,7 @@ def search(questions, table, *, width):
 
 TABLE = {
     ("begin",): {16: 0.9},
-    (): {10: 0.5, 11: 0.4, 12: 0.1},
+    (): {10: 0.5, 11: 0.4, 12: 0.05},
     (10,): {13: 0.2, 14: 0.3, 15: 0.5},
     (11,): {15: 0.9, 13: 0.1},
     (12,): {13: 1.0},
@@ -265,10 +265,10 @@ TABLE = {
 
 
 def test_ranks_are_those_of_a_search_by_hand():
-    """Item 2 has 0.4 x 0.9 = 0.36, item 1 has 0.15, items 0 and 3 have 0.1; item 3's first code is third."""
+    """Item 2 has 0.4 x 0.9 = 0.36, item 1 has 0.15, item 0 has 0.1, item 3 has 0.05 and is fourth."""
     questions = [Question((1, 16), target) for target in (0, 1, 2, 3)]
     found, _ = search(questions, TABLE, width=3)
-    assert found.ranks == [3, 2, 1, 0] or found.ranks == [3, 2, 1, 4]
+    assert found.ranks == [3, 2, 1, 0]
     narrow, seen = search(questions, TABLE, width=2)
     assert narrow.ranks == [0, 2, 1, 0]
     # the question about item 3 is not asked any further once its first code is not among the beams
