@@ -20,6 +20,8 @@ MAX_SAMPLE = 2_000
 MAX_LIKENESSES = 10**9
 """Most pairs that are compared: of more than 500,000 items fewer than MAX_SAMPLE are asked."""
 CHUNK_LIKENESSES = 4_000_000
+MANY_MOVED = 0.1
+"""Share of moved items above which a person is told what would help."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Level:
 class Quality:
     """Figures of all levels, and of the neighbours of a sample of items."""
 
+    items: int
     levels: tuple[Level, ...]
     collisions_before: int
     """Items that had the id of another, closer item before they were moved; none has afterwards."""
@@ -70,6 +73,11 @@ class Quality:
             f"{self.collisions_before:,} colliding items moved to the nearest free code; "
             "no two items share an id"
         )
+        if self.collisions_before > MANY_MOVED * self.items:
+            told.append(
+                f"these are more than {MANY_MOVED:.0%} of all items, which then have ids that say less about "
+                'them; raise vocab.vocab_size_per_layer or itemic_layer_n, or take clustering = "balanced"'
+            )
         if self.sample:
             told.append(
                 f"of the {NEIGHBOURS} nearest neighbours of {self.sample:,} items, "
@@ -89,6 +97,7 @@ def quality(vectors_ND: Float32, coded: Coded, *, rng: np.random.Generator) -> Q
     sample_S = _sample(len(vectors_ND), rng=rng)
     first, prefix, kept = _neighbours(vectors_ND, coded, sample_S)
     return Quality(
+        items=len(vectors_ND),
         levels=levels,
         collisions_before=coded.collisions,
         sample=len(sample_S),

@@ -77,4 +77,10 @@ def test_lines_tell_every_figure():
         "0 items moved"
     )
     assert lines[2] == "1 colliding items moved to the nearest free code; no two items share an id"
-    assert lines[3].endswith("and 100.0% are kept by the codes")
+    assert lines[3].startswith("these are more than 10% of all items, which then have ids that say less")
+    assert lines[4].endswith("and 100.0% are kept by the codes")
+
+
+def test_a_few_collisions_need_no_advice():
+    lines = quality(VECTORS, coded(CODES, VECTORS, collisions=0), rng=rng()).lines(4)
+    assert not any("more than 10%" in line for line in lines)

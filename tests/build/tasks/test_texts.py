@@ -47,6 +47,32 @@ def test_copies_leave_out_events_by_chance_and_keep_the_order():
     assert len({tuple(seen(row)) for row in copies}) == 6
 
 
+def test_copies_of_long_histories_are_cut_at_borders_of_their_own():
+    history = [number % 6 for number in range(500)]
+    found = interactions([[*history, 1, 2]])
+    made = rows(history_tables(material(found, window_items=40, history_copies=30, history_keep=1.0)))
+    firsts = set()
+    for copy in range(1, 30):
+        own = [row for row in made if row["metadata"]["copy"] == copy]
+        assert [row["metadata"]["window"] for row in own] == list(range(len(own)))
+        assert [item for row in own for item in seen(row)] == history
+        sizes = [len(seen(row)) for row in own]
+        assert set(sizes[1:-1]) == {40}
+        assert 1 <= sizes[0] <= 40
+        assert 1 <= sizes[-1] <= 40
+        firsts.add(sizes[0])
+    assert len(firsts) > 15
+
+
+def test_copies_of_many_users_hold_each_kept_event_in_its_own_users_window():
+    found = interactions([[user % 6] * (30 + user) + [1, 2] for user in range(40)])
+    made = rows(history_tables(material(found, window_items=9, history_copies=3, history_keep=0.6)))
+    for row in made:
+        user = next(n for n, known in enumerate(found.users) if known.uid == row["metadata"]["user"])
+        assert set(seen(row)) == {user % 6}
+        assert 1 <= len(seen(row)) <= 9
+
+
 def test_a_copy_of_which_nothing_stays_is_no_row():
     found = interactions([[0, 1, 2]] * 50)
     made = rows(history_tables(material(found, history_copies=2, history_keep=0.2)))
