@@ -141,7 +141,7 @@ class BuildData(Section):
     samples_per_user: PositiveInt = 8
     """Chat rows of one kind made of each user: as many last positions of the training part."""
     history_copies: PositiveInt = 1
-    """Pretraining texts of each history: the first is whole, others are thinned and cut elsewhere, by chance."""
+    """Pretraining texts of each history: the first whole, others thinned and cut elsewhere, by chance."""
     history_keep: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Chance of each event to stay in the copies after the first."""
 

@@ -65,7 +65,7 @@ def test_of_many_items_a_sample_is_asked_that_the_seed_draws(monkeypatch):
 
 
 def test_one_item_has_no_neighbours():
-    found = quality(VECTORS[:1], coded([[0, 0]], VECTORS[:1]), rng=rng())
+    found = quality(VECTORS[:1], coded([[0, 0]], VECTORS[:1], collisions=0), rng=rng())
     assert (found.sample, found.neighbours_kept) == (0, 0.0)
     assert len(found.lines(4)) == 3
 
