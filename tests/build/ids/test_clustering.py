@@ -38,6 +38,15 @@ def test_mini_batches_come_within_2_percent_of_full_steps():
     assert mini < 1.02 * full
 
 
+def test_in_mini_batches_a_centroid_is_the_mean_of_all_that_it_has_met():
+    crowd, drawn = points(100, width=2), rng()
+    met = np.concatenate(
+        [crowd[drawn.integers(len(crowd), size=10)] for _ in range(clustering.MAX_STEPS)], dtype=np.float64
+    )
+    found = clustering._mini_batches(crowd, 50 + points(1, width=2), batch_size=10, rng=rng())
+    np.testing.assert_allclose(found[0], met.mean(axis=0), atol=1e-5)
+
+
 def test_no_more_steps_are_made_once_the_error_stays(monkeypatch):
     monkeypatch.setattr(clustering, "MAX_PASSES", 10**9)
     assert error(CENTRES, cluster(CENTRES, 2, batch_size=10, rng=rng())) == 25.0
