@@ -57,7 +57,7 @@ def make_room(
     closeness_N = np.full(len(codes_N), -np.inf, dtype=np.float32)
     rivals = np.flatnonzero(crowded_N)
     closeness_N[rivals] = squared_distances(residual_ND[rivals], book.centroids_KD, wanted_N[rivals])
-    moved = rivals[_rank_within(keys_N[rivals], closeness_N[rivals]) >= left_N[rivals]]
+    moved = rivals[rank_within(keys_N[rivals], closeness_N[rivals]) >= left_N[rivals]]
     moved = moved[np.lexsort((closeness_N[moved], prefix_N[moved]))]
     is_moved_N = np.zeros(len(codes_N), dtype=bool)
     is_moved_N[moved] = True
@@ -76,7 +76,7 @@ def _move(residual_BD: Float32, book: Codebook, prefix_B: Int64, occupied: Int64
     codes = book.size
     prefixes_P, local_B = np.unique(prefix_B, return_inverse=True)
     left_PK = room - _counts_of_prefixes(occupied, prefixes_P, codes)
-    turn_B = _rank_within(local_B, np.zeros(len(local_B), dtype=np.float32))
+    turn_B = rank_within(local_B, np.zeros(len(local_B), dtype=np.float32))
     in_turn = np.argsort(turn_B, kind="stable")
     codes_B = np.empty(len(prefix_B), dtype=np.int64)
     step = max(1, CHUNK_DISTANCES // codes)
@@ -117,7 +117,7 @@ def _count_of(keys: Int64, asked: Int64) -> Int64:
     return np.where(known[places] == asked, counts[places], 0)
 
 
-def _rank_within(groups_B: Int64, closeness_B: Float32) -> Int64:
+def rank_within(groups_B: Int64, closeness_B: Float32) -> Int64:
     """Place of each item among those of its group, the closest first."""
     order = np.lexsort((closeness_B, groups_B))
     begins = np.flatnonzero(np.diff(groups_B[order], prepend=-1))

@@ -115,3 +115,24 @@ def test_balanced_codes_are_in_the_middle_of_equal_shares():
     by_plain = equal_shares(crowd, plain, nearest(crowd, plain)).codes_N
     before = squared_distances(crowd, plain.centroids_KD, by_plain).mean()
     assert squared_distances(crowd, found.centroids_KD, shared.codes_N).mean() < before / 2
+
+
+def test_equal_shares_of_points_that_are_all_alike_are_filled_one_code_after_the_other():
+    heap = np.zeros((40, 2), dtype=np.float32)
+    book = padded(np.arange(40, dtype=np.float32).reshape(20, 2), 20)
+    shared = equal_shares(heap, book, np.zeros(40, dtype=np.int64))
+    assert shared.codes_N.tolist() == np.repeat(np.arange(20), 2).tolist()
+    assert shared.is_moved_N.tolist() == [False] * 2 + [True] * 38
+
+
+def test_of_those_who_ask_a_code_takes_the_closest_and_the_others_ask_the_next():
+    line = np.array([[0.1], [0.2], [0.3], [9.0]], dtype=np.float32)
+    book = padded(np.array([[0.0], [9.0]], dtype=np.float32), 2)
+    shared = equal_shares(line, book, nearest(line, book))
+    assert shared.codes_N.tolist() == [0, 0, 1, 1]
+    assert shared.is_moved_N.tolist() == [False, False, True, False]
+
+
+def test_unused_codes_are_taken_only_when_the_others_are_full():
+    shared = equal_shares(CENTRES, padded(CENTRES[:2], 4), np.array([0, 0, 0, 0]))
+    assert sorted(shared.codes_N.tolist()) == [0, 1, 2, 3]

@@ -23,6 +23,11 @@ def test_nearest_neighbours_are_by_cosine_and_never_the_item_itself():
     assert nearest_neighbours(VECTORS, np.arange(5), count=1).ravel().tolist()[:4] == [1, 0, 3, 2]
 
 
+def test_the_opposite_is_a_neighbour_where_there_is_no_other():
+    apart = np.array([[1, 0], [-1, 0]], dtype=np.float32)
+    assert nearest_neighbours(apart, np.arange(2), count=1).tolist() == [[1], [0]]
+
+
 @pytest.mark.parametrize("chunk", [1, 10, 10**6])
 def test_neighbours_do_not_depend_on_the_chunk(monkeypatch, chunk):
     monkeypatch.setattr(quality_of, "CHUNK_LIKENESSES", chunk)

@@ -59,7 +59,9 @@ def test_codebooks_are_read_back_as_they_were_and_tell_the_quality(interactions,
     ids = made(interactions, tmp_path)
     stored = load_codebooks(tmp_path)
     assert [book.size for book in stored.books] == [8, 8, 8]
-    assert stored.vectoriser.of_new(interactions.items).shape == (60, 8)
+    new = stored.vectoriser.of_new(interactions.items)
+    assert new.shape == (60, 8)
+    assert np.mean(np.sum(new**2, axis=1)) == pytest.approx(0.5, rel=1e-4)  # text_share, and no choices
     told = json.loads((tmp_path / "codebooks" / "quality.json").read_bytes())
     assert told == json.loads(json.dumps(ids.quality.as_json()))
     assert ids.report_lines(8) == ids.quality.lines(8)
