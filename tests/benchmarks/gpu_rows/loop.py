@@ -187,6 +187,7 @@ def _session(lab: Lab, engine: Ours, watched: Watched, *, output_dir: Path, moni
         optimizer=engine.optimizer,
         loader=watched,  # type: ignore[arg-type]
         validation=None,
+        hit_rate=None,
         packs_per_step=1,
         total_steps=WARM_UP_STEPS + lab.sizes.loop_steps,
         ends_by="max_steps",
