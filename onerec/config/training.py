@@ -119,11 +119,11 @@ class Validating(Section):
     """Optimizer steps between evaluations, where there is validation data; the last step has one too."""
     max_validation_packs: Annotated[PositiveInt | None, Cosmetic] = None
     """Most packs of one evaluation, always the same ones; default: all validation data."""
-    hit_rate_per_step: Annotated[PositiveInt, Cosmetic] = 500
+    hit_rate_per_step: PositiveInt = 500
     """Optimizer steps between hit rates, where hit_rate names questions; the last step has one too."""
-    hit_rate_questions: Annotated[PositiveInt, Cosmetic] = 200
+    hit_rate_questions: PositiveInt = 200
     """Most questions of one hit rate, always the same ones, drawn by the seed."""
-    hit_rate_beams: Annotated[PositiveInt, Cosmetic] = 10
+    hit_rate_beams: PositiveInt = 10
     """Length of the list in which the answer must be: hit rate and NDCG at this many."""
     export: Literal["last", "best"] = "last"
     """Which checkpoint the next stage starts from: the last, or that with the best NDCG of its hit rates."""
