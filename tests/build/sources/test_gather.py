@@ -94,18 +94,21 @@ def test_the_same_result_comes_from_events_in_any_order():
 @pytest.mark.parametrize(
     ("choice", "ratings", "remark"),
     [
-        ("first", [1, 2], "the first one counts"),
-        ("last", [2, 3], "the last one counts"),
-        ("keep", [1, 2, 3], "each counts"),
+        ("first", [1, 2, 4], "the first one counts"),
+        ("last", [2, 3, 4], "the last one counts"),
+        ("keep", [1, 2, 3, 4], "each counts"),
     ],
 )
 def test_an_item_met_again_counts_as_the_policy_says(choice, ratings, remark):
-    events = [("1", "2", 1, 1.0, "", ""), ("1", "10", 2, 2.0, "", ""), ("1", "2", 3, 3.0, "", "")]
-    found = gathered(raw(events), {"repeats": choice, "items_without_interactions": "drop"})
+    events = [
+        (*event, "", "")
+        for event in [("1", "2", 1, 1), ("1", "10", 2, 2), ("1", "2", 3, 3), ("1", "1", 4, 4)]
+    ]
+    found = gathered(raw(events), {"repeats": choice})
     assert found.ratings_E.tolist() == ratings
-    assert found.remarks[0] == (
+    assert found.remarks == (
         "interactions of a user with an item that the user meets more than once: 1 (user 1, item 2); "
-        f"{remark} (policy.repeats)"
+        f"{remark} (policy.repeats)",
     )
 
 

@@ -86,3 +86,17 @@ def test_users_that_a_core_leaves_with_one_event_are_refused_where_the_policy_sa
         "here:\n  users with one event, of which nothing can be held out: 1 (user 3); "
         "correct them, or choose otherwise with policy.users_with_one_event"
     )
+
+
+def test_every_column_goes_along_when_users_and_items_are_left_out():
+    events = [("1", "a", 1, 1, "x", "q1"), ("1", "b", 2, 2, "y", None), ("2", "a", 1, 3, "x", "q3")]
+    events += [("3", "a", 1, 4, None, "q4"), ("3", "c", 2, 5, "y", "q5"), ("3", "b", 3, 6, "x", "q6")]
+    vectors = np.arange(8, dtype=np.float32).reshape(4, 2)
+    found = gathered(raw(events, ITEMS, embeddings_ND=vectors), min_user_events=2, min_item_events=2)
+    assert histories(found) == {"1": ["a", "b"], "3": ["a", "b"]}
+    assert found.offsets_U1.tolist() == [0, 2, 4]
+    assert found.times_E.tolist() == [1, 2, 1, 3]
+    assert found.ratings_E.tolist() == [1, 2, 4, 6]
+    assert [found.type_names[kind] if kind >= 0 else None for kind in found.types_E] == ["x", "y", None, "x"]
+    assert found.queries_E.to_pylist() == ["q1", None, "q4", "q6"]
+    assert found.embeddings_ND.tolist() == [[0, 1], [2, 3]]
