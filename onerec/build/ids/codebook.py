@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from onerec.build.ids.threads import each
 from onerec.build.interactions import Float32, Int64
 
 CHUNK_DISTANCES = 1_000_000
@@ -50,8 +51,11 @@ def padded(centroids_KD: Float32, codes: int) -> Codebook:
 def nearest(points_ND: Float32, book: Codebook) -> Int64:
     """The nearest code of each point, (N,)."""
     codes_N = np.empty(len(points_ND), dtype=np.int64)
-    for part in chunks(len(points_ND), book.size):
+
+    def look(part: slice) -> None:
         codes_N[part] = scores(points_ND[part], book).argmin(axis=1)
+
+    each(look, chunks(len(points_ND), book.size))
     return codes_N
 
 
@@ -69,9 +73,12 @@ def scores(points_ND: Float32, book: Codebook) -> Float32:
 def squared_distances(points_ND: Float32, centroids_KD: Float32, codes_N: Int64) -> Float32:
     """Squared distance of each point to the centroid of its own code, (N,)."""
     squared_N = np.empty(len(points_ND), dtype=np.float32)
-    for part in chunks(len(points_ND), points_ND.shape[1]):
+
+    def measure(part: slice) -> None:
         left = points_ND[part] - centroids_KD[codes_N[part]]
         squared_N[part] = np.einsum("nd,nd->n", left, left)
+
+    each(measure, chunks(len(points_ND), points_ND.shape[1]))
     return squared_N
 
 

@@ -17,6 +17,7 @@ from onerec.build.ids.assignment import Placed, Taken, make_room
 from onerec.build.ids.balanced import balance, equal_shares
 from onerec.build.ids.clustering import cluster
 from onerec.build.ids.codebook import Codebook, chunks, means_of, nearest
+from onerec.build.ids.threads import threads_apart
 from onerec.build.interactions import Float32, Int64
 from onerec.errors import ConfigError
 
@@ -50,7 +51,8 @@ def residual_kmeans(
         found = cluster(residual_ND, codes, batch_size=batch_size, rng=rng)
         return balance(residual_ND, found, batch_size=batch_size, rng=rng) if balanced else found
 
-    return coded(vectors_ND, book, levels=levels, codes=codes, balanced=balanced)
+    with threads_apart():
+        return coded(vectors_ND, book, levels=levels, codes=codes, balanced=balanced)
 
 
 def coded(

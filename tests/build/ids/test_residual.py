@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
+from onerec.build.ids import codebook
 from onerec.build.ids.residual import books_of_ids, coded, residual_kmeans
 from onerec.errors import ConfigError
 
@@ -52,6 +54,16 @@ def test_the_same_seed_gives_the_same_ids_and_another_seed_others(batch_size):
     )
     assert first.codes_NL.tolist() == again.codes_NL.tolist() != other.codes_NL.tolist()
     assert first.rebuilt_ND.tobytes() == again.rebuilt_ND.tobytes()
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(codebook, "CHUNK_DISTANCES", 2000)
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(assign(points(900), levels=2, codes=32, batch_size=100))
+    assert found[0].codes_NL.tolist() == found[1].codes_NL.tolist() == found[2].codes_NL.tolist()
+    assert found[0].rebuilt_ND.tobytes() == found[1].rebuilt_ND.tobytes() == found[2].rebuilt_ND.tobytes()
 
 
 def test_a_code_of_a_higher_level_takes_no_more_items_than_there_are_ids_below_it():
