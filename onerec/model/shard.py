@@ -74,7 +74,8 @@ def shard(
     _materialise_rest(lm, device)
     sharded = fully_shard(root, mesh=mesh, mp_policy=policy, reshard_after_forward=False)
     assert isinstance(sharded, FSDPModule)
-    register_fsdp_forward_method(root, "predict")  # gathers what it needs, as `forward` does
+    if hasattr(root, "predict"):
+        register_fsdp_forward_method(root, "predict")  # gathers what it needs, as `forward` does
     return sharded
 
 

@@ -168,7 +168,7 @@ def test_logits_and_losses_of_a_pack_are_those_of_transformers_on_the_exported_f
     config = stages.trained(case)
     theirs = Qwen3ForCausalLM.from_pretrained(tiny.export(config, stages.folder(case)), dtype=torch.float32)
     pack = max(packs_by_step(config)[0], key=lambda pack: pack.samples)
-    assert pack.samples > 2
+    assert pack.samples > 1
     logits_TV, losses_N = logits_and_losses(config, pack, world=alone)
     expected_TV = torch.cat([logits_of(theirs, ids_T) for ids_T in documents(pack)])
     torch.testing.assert_close(logits_TV, expected_TV, rtol=1e-5, atol=1e-5)

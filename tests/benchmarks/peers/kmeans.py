@@ -5,7 +5,9 @@ import os
 import sys
 import time
 
-os.environ.update({"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"})  # before they are loaded
+os.environ.update(
+    {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+)  # before loading
 
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans

@@ -80,6 +80,8 @@ def test_a_call_that_fails_says_so_on_stderr_alone(verb: str, tmp_path: Path) ->
         "diff": ["gone", "gone2"],
         "explain": ["gone"],
         "shard": ["gone", "--output", "made"],
+        "recommend": ["gone", "--history", "1"],
+        "encode": ["gone", "gone.csv", "--output", "made.parquet"],
     }.get(verb, ["gone"] if verb == "test-model" else ["gone.toml"])
     ended = runner(tmp_path, verb, *wrong)
 
