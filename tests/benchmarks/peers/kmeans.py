@@ -5,9 +5,8 @@ import os
 import sys
 import time
 
-os.environ.update(
-    {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
-)  # before loading
+# before they are loaded; passive: threads that wait by spinning never end on cores that others use too
+os.environ.update({"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"})
 
 import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
