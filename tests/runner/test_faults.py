@@ -293,8 +293,9 @@ def test_a_disk_that_fills_while_a_stage_runs_loses_nothing(started: Start, tmp_
         pid = processes(run, "first", ranks=1)[0]["trainer"]["pid"]
         os.kill(pid, signal.SIGKILL)
         _, errors = process.communicate(timeout=30)
-        assert process.returncode == 9
-        assert "No space left on device" in errors
+        # the last page of the journal may have room for the failure: then the stage has failed, and is told
+        assert process.returncode in {9, 1}
+        assert process.returncode == 1 or "No space left on device" in errors
         filler.unlink()
         assert left_alive(tmp_path) == []
         assert runner(tmp_path, manifest).returncode == 0
