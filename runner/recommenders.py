@@ -132,11 +132,13 @@ def encode(
     output: Path,
     stage: str | None,
     columns: Mapping[str, str],
+    encoded_before: Sequence[Path] = (),
     env: Mapping[str, str],
 ) -> int:
     """Give new items ids by a build's codebooks, into a new parquet file; returns the exit code.
 
-    `columns` go before those of the manifest that the build belongs to. Raises ConfigError for places that
+    `columns` go before those of the manifest that the build belongs to; ids in files that were
+    `encoded_before` are not given again. Raises ConfigError for places that
     are not there, for a file that is, and for a key that tables of items do not have.
     """
     unknown = sorted(set(columns) - set(Columns.model_fields))
@@ -153,6 +155,7 @@ def encode(
             built_dir=str(built.absolute()),
             items=str(items.absolute()),
             columns=known.model_copy(update=dict(columns)),
+            encoded_before=tuple(str(path.absolute()) for path in encoded_before),
             target=str(output.absolute()),
         )
         return run_program(config, StepDir(Path(folder)), env=env)

@@ -32,7 +32,7 @@ Ask = Callable[[Sequence[Row], Sequence[Sequence[int]] | None], list[Answer]]
 
 
 def recommend(config: RecommendConfig) -> dict[str, object]:
-    """Write recommendations.json and return it, with lines for people.
+    """Write recommendations.json and return it, with a line for people about the time.
 
     Raises ConfigError for a folder without an item map, for an unknown item, for a question without
     {history}, and for more items than the search is wide.
@@ -57,7 +57,9 @@ def recommend(config: RecommendConfig) -> dict[str, object]:
         "load_seconds": loaded - began,
         "answer_seconds": answered - loaded,
     }
-    document["report"] = _report(document)
+    document["report"] = [
+        f"answered in {answered - loaded:.2f} s; the model was loaded in {loaded - began:.2f} s"
+    ]
     write_json_atomically(Path(config.output_dir) / RESULT_NAME, document)
     return document
 
@@ -119,18 +121,3 @@ def _user(history: list[int], answer: Answer, items: ItemMap, *, top_k: int) -> 
             )
         ],
     }
-
-
-def _report(document: dict[str, Any]) -> list[str]:
-    lines = []
-    for number, user in enumerate(document["users"], start=1):
-        lines.append(f"user {number}, {len(user['history'])} items of history")
-        lines += [
-            f"{item['rank']:>4}  {item['pid']:<12} {item['title']}  {item['score']:.3f}"
-            for item in user["items"]
-        ]
-    lines.append(
-        f"answered in {document['answer_seconds']:.2f} s; the model was loaded in "
-        f"{document['load_seconds']:.2f} s"
-    )
-    return lines

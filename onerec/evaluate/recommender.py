@@ -18,10 +18,11 @@ from transformers.utils import logging
 from onerec.data.source.validate import Row
 from onerec.data.text.render import Renderer
 from onerec.errors import ConfigError
-from onerec.evaluate.prompts import Answer, check_fit, itemic_vocab_of, prompts_of
+from onerec.evaluate.prompts import Answer, prompts_of
 from onerec.evaluate.search import batches, search_freely, search_items
-from onerec.items.item_map import ItemMap
+from onerec.items.item_map import ItemMap, check_fit
 from onerec.items.trie import Trie
+from onerec.model.hf_folder import read_itemic_vocab
 from onerec.vocab import ItemicVocab
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -49,8 +50,8 @@ class Recommender:
 
         Raises ConfigError for a folder that is none, has no itemic tokens, or other ones than the items.
         """
-        vocab = itemic_vocab_of(folder)
-        check_fit(items, vocab, folder)
+        vocab = read_itemic_vocab(folder)
+        check_fit(items, vocab, whose=str(folder))
         where = _device(device)
         logging.disable_progress_bar()  # one bar of one shard would only clutter the log
         lm = Qwen3ForCausalLM.from_pretrained(

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from onerec.errors import ConfigError, StorageError
-from onerec.items.item_map import ITEMS_NAME, METADATA_KEY, ItemMap, load_item_map
-from onerec.model.hf_folder import VOCAB_NAME, read_json
+from onerec.items.item_map import ITEMS_NAME, METADATA_KEY, check_fit, load_item_map
+from onerec.model.hf_folder import read_itemic_vocab
 
 COLUMNS = ("pid", "sid", "sid_text", "title", "year", "categories", "train_popularity")
 """What goes along of a build's items.parquet; long texts stay behind."""
@@ -26,7 +26,7 @@ def ship_item_map(source: Path, folder: Path, *, add_think_pattern: bool) -> str
     that cannot be, StorageError for a copy that reads back differently.
     """
     items = load_item_map(source)
-    _check_fit(items, source, folder)
+    check_fit(items, read_itemic_vocab(folder), whose=f"the model that {source} goes along with")
     table = pq.read_table(source, columns=[name for name in COLUMNS if name in pq.read_schema(source).names])
     about = {**items.about, "add_think_pattern": add_think_pattern}
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(about, ensure_ascii=False).encode()})
@@ -45,16 +45,3 @@ def digest_of(source: Path, *, add_think_pattern: bool) -> str:
     except OSError as fault:
         raise ConfigError(f"{source} cannot be read ({fault.strerror}); give an item map") from fault
     return hashlib.sha256(content + str(add_think_pattern).encode()).hexdigest()
-
-
-def _check_fit(items: ItemMap, source: Path, folder: Path) -> None:
-    if not (folder / VOCAB_NAME).exists():
-        raise ConfigError(f"{source} has items, but the model has no itemic tokens; expand its vocabulary")
-    told = read_json(folder / VOCAB_NAME)
-    levels, codes = int(told["itemic_layer_n"]), int(told["vocab_size_per_layer"])
-    largest = int(items.codes_NL.max())
-    if items.layer_n != levels or largest >= codes:
-        raise ConfigError(
-            f"{source} has ids of {items.layer_n} levels and codes up to {largest}, the model has {levels} "
-            f"levels of {codes}; give the map that the model was trained with"
-        )

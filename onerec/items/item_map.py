@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from onerec.errors import ConfigError, DataError
-from onerec.vocab import level_token
+from onerec.vocab import ItemicVocab, level_token
 
 ITEMS_NAME = "onerec_items.parquet"
 """Name of the item map in a model folder."""
@@ -109,6 +109,16 @@ def check_item_map(items: ItemMap, path: Path, *, size_per_layer: int | None) ->
         faults.append(f"{int(outside_N.sum())} items have codes outside {size_per_layer} ({_some(pids)})")
     if faults:
         raise DataError(f"{path}: {'; '.join(faults)}; every item needs one id of its own")
+
+
+def check_fit(items: ItemMap, vocab: ItemicVocab, *, whose: str) -> None:
+    """Raise ConfigError when a vocabulary cannot spell the items; `whose` says which model has it."""
+    largest = int(items.codes_NL.max())
+    if items.layer_n != vocab.layer_n or largest >= vocab.size_per_layer:
+        raise ConfigError(
+            f"{whose} has {vocab.layer_n} levels of {vocab.size_per_layer} codes, its items have "
+            f"{items.layer_n} levels and codes up to {largest}; give the item map that it was trained with"
+        )
 
 
 def _read(path: Path) -> pa.Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onerec.errors import ConfigError
+from onerec.vocab import ItemicVocab
 
 CONFIG_NAME = "config.json"
 GENERATION_CONFIG_NAME = "generation_config.json"
@@ -38,6 +39,16 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"{path} holds no JSON object; give a complete Hugging Face folder")
     return document
+
+
+def read_itemic_vocab(folder: Path) -> ItemicVocab:
+    """The itemic tokens that an expanded model folder says it has; raises ConfigError for one without."""
+    if not (folder / VOCAB_NAME).is_file():
+        raise ConfigError(
+            f"{folder} has no {VOCAB_NAME}, so no itemic tokens; give the export of a training stage"
+        )
+    told = read_json(folder / VOCAB_NAME)
+    return ItemicVocab(told["itemic_layer_n"], told["vocab_size_per_layer"], told["first_id"])
 
 
 def write_json(path: Path, document: object) -> None:

@@ -213,6 +213,7 @@ HELP: Mapping[str, Help] = {
                 "columns as the run's manifest says",
             ),
             ("runner encode built/rows new.csv --output new.parquet --column id=asin", "with other names"),
+            ("runner encode movielens more.csv --output more.parquet --before new.parquet", "and later more"),
         ),
         _codes(0, 2, 6, 9),
         ("recommend", "new"),

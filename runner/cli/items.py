@@ -128,6 +128,14 @@ def encode_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="what a column is called, such as id=asin; default: as in the run's manifest; may be repeated",
     )
+    parser.add_argument(
+        "--before",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="what encode wrote for other new items: their ids are not given again; may be repeated",
+    )
     add_stage(parser)
 
 
@@ -141,6 +149,7 @@ def encode(arguments: Namespace) -> int:
         output=arguments.output,
         stage=arguments.stage,
         columns=dict(arguments.column),
+        encoded_before=arguments.before,
         env=os.environ,
     )
     if code == 0:

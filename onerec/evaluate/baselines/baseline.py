@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from onerec.evaluate import metrics
 from onerec.evaluate.histories import Histories, Int32, Int64
 
 Float32 = npt.NDArray[np.float32]
@@ -74,12 +75,16 @@ def quality(model: Baseline, questions: Questions) -> Quality:
     ranks_B = np.concatenate([*ranks, np.empty(0, dtype=np.int64)])
     if not len(ranks_B):
         return Quality(0.0, 0.0)
-    gains_B = np.where(ranks_B < CHOSEN_AT, 1.0 / np.log2(ranks_B + 2.0), 0.0)
-    return Quality(float(np.mean(ranks_B < CHOSEN_AT)), float(np.mean(gains_B)))
+    return Quality(
+        float(metrics.recall(ranks_B, CHOSEN_AT).mean()), float(metrics.ndcg(ranks_B, CHOSEN_AT).mean())
+    )
 
 
 def _ranks(scores_BN: Float32, questions: Questions, part: slice) -> Int64:
-    """Place of each target in its list, from 0; of equal scores the lower item number stands first."""
+    """Place of each target in its list, from 1; of equal scores the lower item number stands first.
+
+    What is left out of the list has the place 0.
+    """
     scores_BN = scores_BN.copy()
     if questions.exclude_history:
         for row_N, history in zip(scores_BN, questions.histories[part], strict=True):
@@ -88,5 +93,4 @@ def _ranks(scores_BN: Float32, questions: Questions, part: slice) -> Int64:
     of_target_B1 = np.take_along_axis(scores_BN, targets_B, axis=1)
     is_lower_number = np.arange(scores_BN.shape[1])[None, :] < targets_B
     ahead_BN = (scores_BN > of_target_B1) | ((scores_BN == of_target_B1) & is_lower_number)
-    # what is left out of the list has no place in it
-    return np.where(np.isneginf(of_target_B1[:, 0]), scores_BN.shape[1], ahead_BN.sum(axis=1))
+    return np.where(np.isneginf(of_target_B1[:, 0]), 0, ahead_BN.sum(axis=1) + 1)

@@ -20,9 +20,9 @@ from onerec.evaluate.light.beams import Beams
 from onerec.evaluate.light.qwen3 import Branches, Shape
 from onerec.evaluate.light.tokenizer import LightTokenizer
 from onerec.evaluate.light.weights import Floats, read_weights
-from onerec.evaluate.prompts import NO_NUMBERS, Answer, check_fit, itemic_vocab_of, prompts_of
-from onerec.items.item_map import ItemMap
-from onerec.model.hf_folder import CONFIG_NAME, read_json, weight_files
+from onerec.evaluate.prompts import NO_NUMBERS, Answer, prompts_of
+from onerec.items.item_map import ItemMap, check_fit
+from onerec.model.hf_folder import CONFIG_NAME, read_itemic_vocab, read_json, weight_files
 from onerec.vocab import ItemicVocab
 
 MOST_BYTES = 64 << 20
@@ -42,8 +42,8 @@ class LightModel:
     @classmethod
     def load(cls, folder: Path, items: ItemMap, *, add_think_pattern: bool) -> LightModel | None:
         """None for a folder that is too large, or not plain enough; raises ConfigError and DataError."""
-        vocab = itemic_vocab_of(folder)
-        check_fit(items, vocab, folder)
+        vocab = read_itemic_vocab(folder)
+        check_fit(items, vocab, whose=str(folder))
         shape, files = Shape.of(read_json(folder / CONFIG_NAME)), weight_files(folder)
         if shape is None or sum(path.stat().st_size for path in files) > MOST_BYTES:
             return None

@@ -206,11 +206,13 @@ def test_new_items_are_encoded_with_the_columns_of_the_manifest(
     told: list[StepConfig], given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("new.csv").touch()
-    assert call("encode", given, "new.csv", "--output", "new.parquet", "--column", "title=name") == 0
+    words = ("--output", "new.parquet", "--column", "title=name", "--before", "old.parquet")
+    assert call("encode", given, "new.csv", *words) == 0
     (config,) = told
     assert isinstance(config, EncodeItemsConfig)
     assert config.built_dir == str(tmp_path / "runs" / "small" / "made" / "rows")
     assert (config.items, config.target) == (str(tmp_path / "new.csv"), str(tmp_path / "new.parquet"))
     assert (config.columns.id, config.columns.title) == ("item_id", "name")
+    assert config.encoded_before == (str(tmp_path / "old.parquet"),)
     assert Path("new.parquet").is_file()
     assert "encoded: new.parquet" in capsys.readouterr().out
