@@ -59,7 +59,7 @@ def test_a_map_of_another_vocabulary_leaves_no_folder(copy, tiny_programme, tmp_
     pq.write_table(table, items)
     with pytest.raises(
         ConfigError,
-        match="items.parquet goes along with has 3 levels of 8 codes, .* up to 15; give the item map",
+        match=r"items\.parquet goes along with has 3 levels of 8 codes, .* up to 15; give the item map",
     ):
         convert(conversion(copy, tiny_programme, tmp_path, item_map=str(items)))
     assert list(copy.glob("step*/global_step*/converted*")) == []
