@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from onerec.config import class_of
+from onerec.config import class_of, says_nothing_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +68,7 @@ ORDER_KEYS = frozenset(
 
 
 def settings(config: BaseModel) -> Ingredients:
-    """The result-class keys of a config, dotted, places left out."""
+    """The result-class keys of a config, dotted; no places, and no later keys that say nothing new."""
     return dict(_settings(config, prefix=""))
 
 
@@ -96,6 +96,8 @@ def _settings(section: BaseModel, *, prefix: str) -> Iterator[tuple[str, object]
         if key in PLACES or class_of(type(section), key) != "result":
             continue
         value = getattr(section, key)
+        if says_nothing_new(type(section), key, value):
+            continue
         if isinstance(value, BaseModel):
             yield from _settings(value, prefix=f"{prefix}{key}.")
         elif isinstance(value, tuple) and value and all(isinstance(part, BaseModel) for part in value):

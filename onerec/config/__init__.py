@@ -44,6 +44,7 @@ from onerec.config.section import (
     Speed,
     Topology,
     class_of,
+    says_nothing_new,
 )
 from onerec.config.training import (
     Checkpointing,
@@ -108,4 +109,5 @@ __all__ = [
     "dump_config",
     "load_cases",
     "load_config",
+    "says_nothing_new",
 ]

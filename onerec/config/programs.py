@@ -20,7 +20,7 @@ from onerec.config.build import BuildData, Columns
 from onerec.config.data import DataOrder, Dataset
 from onerec.config.evaluation import Evaluation
 from onerec.config.model import InitModel, ModelSource, ModelTest, Vocab
-from onerec.config.section import Cosmetic, Section, Topology
+from onerec.config.section import Cosmetic, Later, Section, Topology
 from onerec.config.training import (
     Checkpointing,
     Compute,
@@ -172,7 +172,7 @@ class TrainConfig(Section):
     """Parquet folder of chat rows that are answered by an item: questions of the hit rate."""
     item_map: str | None = None
     """items.parquet of the items that may be answers; with hit_rate_dir."""
-    add_think_pattern: bool = False
+    add_think_pattern: Annotated[bool, Later] = False
     """How the stage's datasets render chat rows, and so the questions."""
     duration: Duration
 
@@ -203,11 +203,11 @@ class ConvertConfig(Section):
     """Hugging Face folder that the stage started from: its config and tokenizer go along."""
     base_model: Annotated[str | None, Cosmetic] = None
     """Name of the model that the programme started from, for the model card."""
-    best: bool = False
+    best: Annotated[bool, Later] = False
     """Without step: the checkpoint that best.json of the stage names, not the newest."""
     item_map: str | None = None
     """items.parquet that goes along with the model, for whoever asks it for items."""
-    add_think_pattern: bool = False
+    add_think_pattern: Annotated[bool, Later] = False
     """How the stage's datasets render chat rows; the item map that goes along tells it."""
     manifest: Annotated[str | None, Cosmetic] = None
     """The run's manifest, whose digest the model card tells."""

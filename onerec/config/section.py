@@ -12,6 +12,8 @@ FieldClass = Literal["result", "topology", "speed", "cosmetic"]
 Topology = Field(json_schema_extra={"class": "topology"})
 Speed = Field(json_schema_extra={"class": "speed"})
 Cosmetic = Field(json_schema_extra={"class": "cosmetic"})
+Later = Field(json_schema_extra={"later": True})
+"""For a key of class result that came when there were runs without it: its default is what those did."""
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -26,3 +28,10 @@ def class_of(section: type[BaseModel], key: str) -> FieldClass:
     """Class of one key of a section; a key that says nothing is `result`: it may change numbers."""
     extra = section.model_fields[key].json_schema_extra
     return extra.get("class", "result") if isinstance(extra, dict) else "result"  # type: ignore[return-value]
+
+
+def says_nothing_new(section: type[BaseModel], key: str, value: object) -> bool:
+    """Whether a key that came later has its default: runs from before it were made in the same way."""
+    field = section.model_fields[key]
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("later")) and value == field.default

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from onerec.config.section import Cosmetic, NonNegativeFloat, Section, Speed
+from onerec.config.section import Cosmetic, Later, NonNegativeFloat, Section, Speed
 
 
 class Optim(Section):
@@ -119,13 +119,13 @@ class Validating(Section):
     """Optimizer steps between evaluations, where there is validation data; the last step has one too."""
     max_validation_packs: Annotated[PositiveInt | None, Cosmetic] = None
     """Most packs of one evaluation, always the same ones; default: all validation data."""
-    hit_rate_per_step: PositiveInt = 500
+    hit_rate_per_step: Annotated[PositiveInt, Later] = 500
     """Optimizer steps between hit rates, where hit_rate names questions; the last step has one too."""
-    hit_rate_questions: PositiveInt = 200
+    hit_rate_questions: Annotated[PositiveInt, Later] = 200
     """Most questions of one hit rate, always the same ones, drawn by the seed."""
-    hit_rate_beams: PositiveInt = 10
+    hit_rate_beams: Annotated[PositiveInt, Later] = 10
     """Length of the list in which the answer must be: hit rate and NDCG at this many."""
-    export: Literal["last", "best"] = "last"
+    export: Annotated[Literal["last", "best"], Later] = "last"
     """Which checkpoint the next stage starts from: the last, or that with the best NDCG of its hit rates."""
 
 

@@ -42,9 +42,8 @@ def add_training(draft: Draft, name: str, stage: TrainStage) -> None:
         *outside("checkpoint.resume_from", stage.resume_from),
         *hit_rate,
     )
-    config = _config(draft, name, stage, model=model).model_copy(
-        update={"add_think_pattern": add_think_pattern, **{read.role: read.path for read in hit_rate}}
-    )
+    asked = {"add_think_pattern": add_think_pattern, **{read.role: read.path for read in hit_rate}}
+    config = _config(draft, name, stage, model=model).model_copy(update=asked if hit_rate else {})
     draft.add(name, stage=name, home=home, config=config, reads=reads, outputs=[home.latest], launched=True)
     _add_conversion(
         draft, name, home=home, model=model, best=stage.export == "best", add_think_pattern=add_think_pattern
@@ -133,7 +132,7 @@ def _add_conversion(
         manifest=str(draft.run.manifest),
         best=best,
         item_map=items[0].path if items else None,
-        add_think_pattern=add_think_pattern,
+        add_think_pattern=add_think_pattern and bool(items),
     )
     reads = (
         Read("stage_dir", str(home.path), stage),

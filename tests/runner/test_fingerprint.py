@@ -36,6 +36,19 @@ def test_no_place_and_nothing_but_results_enters(tmp_path) -> None:
     )
 
 
+def test_a_key_that_came_later_enters_only_where_it_says_something_new(tmp_path) -> None:
+    """Or every run from before it would be refused by the code that has it."""
+    config = small_plan(tmp_path).step("first").config
+    assert isinstance(config, TrainConfig)
+    changed = config.validating.model_copy(update={"hit_rate_per_step": 7, "export": "best"})
+    found = settings(config.model_copy(update={"validating": changed, "add_think_pattern": True}))
+    assert differences(settings(config), found) == [
+        ("add_think_pattern", None, True),
+        ("validating.export", None, "best"),
+        ("validating.hit_rate_per_step", None, 7),
+    ]
+
+
 def test_differences_are_told_key_by_key() -> None:
     old, new = {"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "d": [4]}
     assert differences(old, new) == [("b", 2, 3), ("d", None, [4])]
