@@ -109,7 +109,7 @@ def _without_noise(part: Any) -> Any:
         if key in ("properties", "$defs")
         else _without_noise(below)
         for key, below in part.items()
-        if key not in ("title", "class") and not (key == "default" and below is None)
+        if key not in ("title", "class", "later") and not (key == "default" and below is None)
     }
     choices = plain.get("anyOf", [])
     return {**choices[0], **_without(plain, "anyOf")} if len(choices) == 1 else plain

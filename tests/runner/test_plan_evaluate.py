@@ -167,7 +167,7 @@ def test_ids_made_elsewhere_go_along_with_exports_and_change_nothing_else(tmp_pa
         ("stages.eval.split=validation", ["eval"]),
         ("stages.eval.batch_size=7", []),
         ("stages.sft.export=last", ["sft", "sft:convert", "eval"]),
-        ("stages.sft.hit_rate_per_step=7", []),
+        ("stages.sft.hit_rate_per_step=7", ["sft", "sft:convert", "eval"]),
     ],
 )
 def test_a_changed_key_changes_the_fingerprints_that_depend_on_it(
